@@ -1,0 +1,84 @@
+# `make help` lists the targets. Nothing needs an activated environment: the first target that needs
+# one makes .venv and installs the locked packages; after that everything works without a network.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+# The environment's own kernel wins over one that the reader has registered.
+export JUPYTER_PREFER_ENV_PATH := 1
+# Without a GPU, TensorFlow reports a failed call to CUDA as an error; what matters it raises.
+export TF_CPP_MIN_LOG_LEVEL := 3
+# Show progress at once, also where the output is a pipe or a log.
+export PYTHONUNBUFFERED := 1
+# A backend chosen elsewhere would keep figures out of the notebooks.
+unexport MPLBACKEND
+
+# Notebooks run in their own folder, so a relative folder of real data must be made absolute.
+ifneq ($(ALEXNET_DATA),)
+  DATA_FOLDER := $(shell cd "$(ALEXNET_DATA)" 2>/dev/null && pwd)
+  ifeq ($(DATA_FOLDER),)
+    $(error ALEXNET_DATA is "$(ALEXNET_DATA)", which is not a folder)
+  endif
+  override ALEXNET_DATA := $(DATA_FOLDER)
+  export ALEXNET_DATA
+endif
+
+.PHONY: help
+help: ## Show this list
+	@echo 'Usage: make TARGET [PYTHON=python3.12] [ALEXNET_DATA=folder-with-real-data]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: book
+book: $(INSTALLED) ## Run every notebook, build the book and check every link in it
+	$(BIN)/python book/build.py
+
+.PHONY: test
+test: $(INSTALLED) ## Test the library, then run every notebook against its stored outputs
+	$(BIN)/python -m pytest
+
+.PHONY: bench
+bench: $(INSTALLED) ## Measure speed and memory
+	$(BIN)/python -m benchmarks
+
+.PHONY: notebooks
+notebooks: $(INSTALLED) ## Run every notebook in place and store its outputs
+	$(BIN)/python book/execute.py
+
+.PHONY: lint
+lint: $(INSTALLED) ## Check the style of the code and of the notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(INSTALLED) ## Mend that style where it can be mended
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: lock
+lock: $(INSTALLED) ## Write requirements.txt anew from pyproject.toml (needs a network)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.10 --all-extras --no-annotate \
+		--custom-compile-command "make lock" pyproject.toml -o requirements.txt
+
+.PHONY: clean
+clean: ## Remove what was built; .venv stays
+	rm -rf _build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune \
+		-exec rm -rf {} +
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo 'No "$(PYTHON)" here. Install Python 3.10 to 3.13, or name one: make PYTHON=python3.12'; \
+		exit 1; } >&2
+	@"$(PYTHON)" -c 'import sys; (3, 10) <= sys.version_info[:2] <= (3, 13) or sys.exit("\
+	This book needs Python 3.10 to 3.13 and $(PYTHON) is %d.%d. \
+	Name another: make PYTHON=python3.12" % sys.version_info[:2])'
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) cannot make environments. On Debian and Ubuntu: apt install python3-venv'; \
+		exit 1; } >&2
+	"$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
+	@touch $@

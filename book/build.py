@@ -1,0 +1,187 @@
+"""Build the book into ``_build/html`` and check it: ``make book``.
+
+Jupyter Book's exit status says too little, so this script looks for itself: every page of
+``_toc.yml`` is there, every notebook has run, and every link, anchor and asset of every HTML page
+leads somewhere inside the book. What is wrong is listed at the end of the output, and the
+exit status is then 1.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+from bs4 import BeautifulSoup
+from nbformat.reader import NotJSONError
+from sphinx_external_toc.parsing import MalformedError, parse_toc_yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# Start-up notes of kernels and TensorFlow, which no setting silences, and Sphinx's own warnings.
+NOISE = re.compile(r"[IWE]\d{4} \d\d:|WARNING: All log messages before absl|\[IPKernelApp\] WARN")
+WARNING = re.compile(r"(\S+: )?(WARNING|ERROR|CRITICAL): ")
+
+
+def check_sources(root: Path) -> list[str]:
+    """Compare the table of contents with the files; refuse notebooks that leave a cell unrun."""
+    try:
+        listed = set(parse_toc_yaml(root / "_toc.yml"))
+    except MalformedError as error:
+        return [f"_toc.yml: {error}"]
+    faults = [
+        f"_toc.yml: lists {page}, but there is no {page}.md and no {page}.ipynb"
+        for page in sorted(listed)
+        if not any((root / f"{page}{suffix}").is_file() for suffix in (".md", ".ipynb"))
+    ]
+    for path in sorted([*root.glob("book/*.md"), *root.glob("notebooks/*.ipynb")]):
+        name = path.relative_to(root)
+        if name.with_suffix("").as_posix() not in listed:
+            faults.append(f"{name}: not in _toc.yml")
+        if path.suffix == ".ipynb":
+            try:
+                cells = nbformat.read(path, as_version=4).cells
+            except (NotJSONError, nbformat.ValidationError) as error:
+                faults.append(f"{name}: not a notebook: {error}")
+                continue
+            if any("skip-execution" in cell.metadata.get("tags", []) for cell in cells):
+                faults.append(f"{name}: has a cell that is shown but never run (skip-execution)")
+    return faults
+
+
+def cache_key(root: Path) -> str:
+    """Digest all that a notebook's outputs depend on, beside the notebook's own cells.
+
+    Jupyter's cache looks at those cells alone. Real data is told by its files' names and sizes,
+    because reading gigabytes would cost more than running the notebooks.
+    """
+    digest = hashlib.sha256(sys.version.encode())
+    sources = [p for name in ("alexnet_lib", "data") for p in (root / name).rglob("*")]
+    for path in sorted([root / "requirements.txt", *sources]):
+        relative = path.relative_to(root)
+        if path.is_file() and not {"__pycache__", "downloads"} & set(relative.parts):
+            digest.update(f"{relative}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    if folder := os.environ.get("ALEXNET_DATA"):
+        digest.update(os.path.abspath(folder).encode())
+        for path in sorted(Path(folder).rglob("*")):
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+    return digest.hexdigest()
+
+
+def clear_stale(build: Path, key: str) -> None:
+    """Drop the last build's pages, and its cached outputs where they no longer hold.
+
+    Sphinx would otherwise take a page whose notebook failed last time for up to date.
+    """
+    for folder in ("html", "jupyter_execute", ".doctrees"):
+        shutil.rmtree(build / folder, ignore_errors=True)
+    stamp = build / "cache_key"
+    if not stamp.is_file() or stamp.read_text() != key:
+        shutil.rmtree(build / ".jupyter_cache", ignore_errors=True)
+        build.mkdir(exist_ok=True)
+        stamp.write_text(key)
+
+
+def run_jupyter_book(root: Path) -> list[str]:
+    """Run Jupyter Book with its output passed on; return its warnings, which are all faults."""
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [jupyter_book, "build", "-W", "-n", "--keep-going", "--all", root]
+    warnings, last_step = [], "none"
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+    ) as process:
+        for line in process.stdout:
+            line = ANSI_COLOUR.sub("", line)
+            if NOISE.match(line):
+                continue
+            print(line, end="", flush=True)
+            line = line.strip().replace(f"{root}{os.sep}", "")
+            if WARNING.match(line):
+                warnings.append(line)
+            elif line.endswith("[mystnb]"):
+                last_step = line
+    if process.returncode and not warnings:
+        return [f"jupyter-book broke off, see above; its last step was: {last_step}"]
+    return warnings
+
+
+def check_executed(root: Path, executed: dict[str, dict]) -> list[str]:
+    """Ask for a successful run of every notebook; print the failing cell of one that has none.
+
+    Args:
+        root: Folder of the book.
+        executed: What `execution_report.py` wrote about each page, by the page's name.
+    """
+    faults = []
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        name = path.relative_to(root)
+        run = executed.get(name.with_suffix("").as_posix())
+        if not run:
+            faults.append(f"{name}: was not run in this build")
+        elif not run["succeeded"]:
+            faults.append(f"{name}: a cell failed ({run['error']}), see above")
+            text = ANSI_COLOUR.sub("", run["traceback"])
+            reason = re.split(r"nbclient\.exceptions\.\w+: ", text)[-1].strip()
+            print(f"\n{'=' * 80}\n{name}\n{reason}\n{'=' * 80}")
+    return faults
+
+
+def check_pages(html: Path, pages: list[str]) -> list[str]:
+    """Check that the pages are there, show no error, and that each link and asset resolves."""
+
+    @cache
+    def parse(path: Path) -> BeautifulSoup:
+        return BeautifulSoup(path.read_bytes(), "html.parser")
+
+    faults = [
+        f"{page}.html: was not built" for page in pages if not (html / f"{page}.html").is_file()
+    ]
+    for path in sorted(html.rglob("*.html")):
+        if "_static" in path.relative_to(html).parts:
+            continue
+        name, page = path.relative_to(html), parse(path)
+        for kind in ("traceback", "stderr"):
+            if page.select(f".output.{kind}"):
+                faults.append(f"{name}: shows a {kind}")
+        for tag in page.select("[href], [src]"):
+            target = urlsplit(tag.get("href") or tag.get("src") or "")
+            if target.scheme or target.netloc:
+                if tag.name != "a" and target.scheme != "data":
+                    faults.append(f"{name}: <{tag.name}> needs the network: {target.geturl()}")
+                continue
+            file = (path.parent / unquote(target.path)).resolve() if target.path else path
+            anchor = unquote(target.fragment)
+            if not file.is_file():
+                faults.append(f"{name}: broken link: {target.geturl()}")
+            elif anchor and file.suffix == ".html" and not parse(file).find(id=anchor):
+                faults.append(f"{name}: broken anchor: {target.geturl()}")
+    return faults
+
+
+def main() -> int:
+    """Build and check; return the exit status."""
+    build = ROOT / "_build"
+    faults = check_sources(ROOT)
+    if not faults:
+        clear_stale(build, cache_key(ROOT))
+        faults = run_jupyter_book(ROOT)
+        report = build / "html" / "execution.json"
+        if report.is_file():  # else Sphinx gave up, and has said why
+            faults += check_executed(ROOT, json.loads(report.read_text("utf-8")))
+            faults += check_pages(build / "html", list(parse_toc_yaml(ROOT / "_toc.yml")))
+    if faults:
+        print("\nThe book is not built:")
+        print("\n".join(f"  {fault}" for fault in faults))
+        return 1
+    print("\nThe book is built and every link in it holds. Open _build/html/index.html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
