@@ -1,0 +1,176 @@
+"""AlexNet as data: the one table from which the model, its figures and its proofs are derived.
+
+The network is BVLC's two-group AlexNet, as Caffe trained it (Krizhevsky et al., 2012; Jia et
+al., 2014). Nothing here needs TensorFlow.
+"""
+
+import math
+from typing import NamedTuple
+
+INPUT_SIZE = 227
+CLASSES = 1000
+
+# Caffe's `lrn_param`, in Caffe's convention: alpha is divided by local_size there.
+LRN = {"local_size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
+DROPOUT = 0.5
+
+
+class Layer(NamedTuple):
+    """One layer in Caffe's terms; `type` is the name that Caffe gives this kind of layer."""
+
+    name: str
+    type: str
+    outputs: int = 0
+    kernel: int = 1
+    stride: int = 1
+    pad: int = 0
+    groups: int = 1
+
+
+LAYERS = (
+    Layer("conv1", "Convolution", outputs=96, kernel=11, stride=4),
+    Layer("relu1", "ReLU"),
+    Layer("norm1", "LRN"),
+    Layer("pool1", "Pooling", kernel=3, stride=2),
+    Layer("conv2", "Convolution", outputs=256, kernel=5, pad=2, groups=2),
+    Layer("relu2", "ReLU"),
+    Layer("norm2", "LRN"),
+    Layer("pool2", "Pooling", kernel=3, stride=2),
+    Layer("conv3", "Convolution", outputs=384, kernel=3, pad=1),
+    Layer("relu3", "ReLU"),
+    Layer("conv4", "Convolution", outputs=384, kernel=3, pad=1, groups=2),
+    Layer("relu4", "ReLU"),
+    Layer("conv5", "Convolution", outputs=256, kernel=3, pad=1, groups=2),
+    Layer("relu5", "ReLU"),
+    Layer("pool5", "Pooling", kernel=3, stride=2),
+    Layer("fc6", "InnerProduct", outputs=4096),
+    Layer("relu6", "ReLU"),
+    Layer("drop6", "Dropout"),
+    Layer("fc7", "InnerProduct", outputs=4096),
+    Layer("relu7", "ReLU"),
+    Layer("drop7", "Dropout"),
+    Layer("fc8", "InnerProduct", outputs=CLASSES),
+    Layer("prob", "Softmax"),
+)
+
+
+class Description(NamedTuple):
+    """What follows from the table for one layer.
+
+    `output_shape` is (height, width, channels), or (units,) from fc6 on. `kernel_shape` is in
+    TensorFlow's layout, HWIO or (inputs, outputs), and empty for a layer without parameters.
+    `macs` counts multiply-accumulates for one image. `receptive_field` and `jump` are in pixels of
+    the input: the side of the window that one output sees, and the step between two neighbours'
+    windows.
+    """
+
+    layer: Layer
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    kernel_shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    receptive_field: int
+    jump: int
+
+
+def describe(classes=CLASSES, input_size=INPUT_SIZE):
+    """Derive shapes, parameters, MACs and receptive fields of every layer.
+
+    Args:
+        classes: number of outputs of fc8.
+        input_size: side of the square input image, in pixels.
+
+    Returns:
+        A list of `Description`, one a layer, in the order of `LAYERS`.
+
+    Raises:
+        ValueError: where `input_size` is too small for a layer's window.
+    """
+    shape, field, jump = (input_size, input_size, 3), 1, 1
+    rows = []
+    for layer in LAYERS:
+        if layer.name == "fc8":
+            layer = layer._replace(outputs=classes)
+        given, kernel_shape, positions = shape, (), 1
+        if layer.type in ("Convolution", "Pooling"):
+            side = (shape[0] + 2 * layer.pad - layer.kernel) // layer.stride + 1
+            if side < 1:
+                raise ValueError(
+                    f"{layer.name}: its {layer.kernel}x{layer.kernel} window does not fit into "
+                    f"{shape[0]}x{shape[1]}; use a larger input. Received: input_size={input_size}"
+                )
+            shape, positions = (side, side, layer.outputs or shape[2]), side * side
+            field += (layer.kernel - 1) * jump
+            jump *= layer.stride
+        if layer.type == "Convolution":
+            inputs = given[2] // layer.groups
+            kernel_shape = (layer.kernel, layer.kernel, inputs, layer.outputs)
+        elif layer.type == "InnerProduct":
+            shape, kernel_shape = (layer.outputs,), (math.prod(given), layer.outputs)
+            if len(given) == 3:  # fc6 sees every position of pool5
+                field += (given[0] - 1) * jump
+        weights = math.prod(kernel_shape) if kernel_shape else 0
+        rows.append(
+            Description(
+                layer,
+                input_shape=given,
+                output_shape=shape,
+                kernel_shape=kernel_shape,
+                parameters=weights + layer.outputs,
+                macs=positions * weights,
+                receptive_field=field,
+                jump=jump,
+            )
+        )
+    return rows
+
+
+def weight_layers(classes=CLASSES):
+    """Return the `Description` of the eight layers that have parameters, by name."""
+    return {row.layer.name: row for row in describe(classes) if row.kernel_shape}
+
+
+def prototxt(last="prob", classes=CLASSES, batch=1):
+    """Write the network in Caffe's text format, for engines that import Caffe models.
+
+    Every layer has a top of its own (Caffe's files compute ReLU and dropout in place), so that an
+    engine can be asked for the output of each layer by name.
+
+    Args:
+        last: name of the layer to stop at; "pool5" leaves the classifier out.
+        classes: number of outputs of fc8.
+        batch: number of images in a batch.
+
+    Returns:
+        The text of a `deploy.prototxt` that takes a blob "data" of (batch, 3, 227, 227).
+
+    Raises:
+        ValueError: where `last` is no layer of AlexNet.
+    """
+    names = [layer.name for layer in LAYERS]
+    if last not in names:
+        raise ValueError(f"last must be one of {', '.join(names)}. Received: last={last!r}")
+    dims = " ".join(f"dim: {size}" for size in (batch, 3, INPUT_SIZE, INPUT_SIZE))
+    text = [
+        'name: "AlexNet"',
+        f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }}',
+    ]
+    bottom, lrn = "data", " ".join(f"{key}: {value}" for key, value in LRN.items())
+    for row in describe(classes)[: names.index(last) + 1]:
+        layer = row.layer
+        window = f"kernel_size: {layer.kernel} stride: {layer.stride}"
+        parameters = {
+            "Convolution": f"convolution_param {{ num_output: {layer.outputs} {window} "
+            f"pad: {layer.pad} group: {layer.groups} }}",
+            "LRN": f"lrn_param {{ {lrn} }}",
+            "Pooling": f"pooling_param {{ pool: MAX {window} }}",
+            "InnerProduct": f"inner_product_param {{ num_output: {layer.outputs} }}",
+            "Dropout": f"dropout_param {{ dropout_ratio: {DROPOUT} }}",
+        }.get(layer.type, "")
+        text.append(
+            f'layer {{ name: "{layer.name}" type: "{layer.type}" '
+            f'bottom: "{bottom}" top: "{layer.name}" {parameters} }}'
+        )
+        bottom = layer.name
+    return "\n".join(text) + "\n"

@@ -1,0 +1,345 @@
+"""Read and write `.caffemodel` files, Caffe's binary weights, without Caffe or protobuf.
+
+A `.caffemodel` is a protocol buffer: nested records of (field number, wire type, payload). The
+field numbers below are those of BVLC/caffe, src/caffe/proto/caffe.proto; the wire format is that
+of the protocol buffers' encoding guide. The reader walks over a memory-mapped file and hands out
+NumPy views into it, so that opening a 244 MB file copies nothing.
+"""
+
+import math
+import mmap
+import os
+import stat
+from typing import NamedTuple
+
+import numpy as np
+
+from alexnet_lib.files import atomic_path
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+WIRE_TYPES = {VARINT: "varint", FIXED64: "64-bit", BYTES: "length-delimited", FIXED32: "32-bit"}
+
+# A layer message of each generation: the fields that hold its name and its blobs.
+V0_LAYER = {"name": 1, "blobs": 50}
+V1_LAYER = {"name": 4, "blobs": 6}
+LAYER_PARAMETER = {"name": 1, "blobs": 7}
+NET_V1_LAYERS, NET_LAYER, V1_HOLDS_V0 = 2, 100, 1
+BLOB_LEGACY = {1: "num", 2: "channels", 3: "height", 4: "width"}
+BLOB_DATA, BLOB_SHAPE, BLOB_DOUBLE_DATA, SHAPE_DIM = 5, 7, 8, 1
+V1_TYPE, V1_CONVOLUTION, V1_INNER_PRODUCT = 5, 4, 14
+
+MAX_AXES = 32  # Caffe's own limit, kMaxBlobAxes
+MAX_DIMENSION = 2**31 - 1
+
+# What people hand to a reader of weights instead of weights, by the first bytes.
+LOOKALIKES = {
+    b"\x89HDF": "an HDF5 file; save it from Caffe with `snapshot_format: BINARYPROTO`",
+    b"PK\x03\x04": "a zip archive (.npz, .keras?)",
+    b"<": "HTML or XML, perhaps the error page of a failed download",
+    b"name:": "a prototxt, the network's description; the weights are in the .caffemodel",
+    b"version https://git-lfs": "a Git LFS pointer; run `git lfs pull`",
+}
+
+
+class CaffeModelError(ValueError):
+    """A file is not a well-formed `.caffemodel`; says where, what was expected and what came."""
+
+
+def read_caffemodel(path):
+    """Read the weights of a `.caffemodel` of any generation (V0, V1, LayerParameter).
+
+    Args:
+        path: the file's path.
+
+    Returns:
+        A dict from layer name to that layer's list of blobs, in file order; layers without blobs
+        are left out. Blobs are read-only float32 arrays in Caffe's layout and with the file's own
+        dimensions: (O, I/groups, H, W) for a convolution, legacy (1, 1, OUT, IN) or (OUT, IN) for
+        an inner product. They are views into the memory-mapped file wherever it holds float32 in
+        one piece (other data is converted), and keep it mapped while they live: meanwhile the file
+        may be replaced, as `write_caffemodel` does, but not be cut short.
+
+    Raises:
+        CaffeModelError: where the file is malformed; names file, byte offset and layer.
+        OSError: where the file cannot be opened.
+    """
+    path = os.fspath(path)
+    status = os.stat(path)
+    # Opening a pipe would wait for a writer for ever, so look before opening.
+    if not stat.S_ISREG(status.st_mode):
+        raise CaffeModelError(f"{path}: expected a .caffemodel file, found a directory or device")
+    if status.st_size == 0:
+        raise CaffeModelError(f"{path}: byte 0: expected a .caffemodel file, found an empty file")
+    with open(path, "rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return _Reader(path, data).read_net()
+
+
+class _Field(NamedTuple):
+    """One field of a message; `position` (of its tag), `start` and `stop` are byte offsets."""
+
+    position: int
+    number: int
+    wire: int
+    value: int | None  # a varint's; of other fields, the payload is read where it is wanted
+    start: int  # of the payload, behind tag and length
+    stop: int
+
+
+class _Reader:
+    """Walks over one file's messages; a position is always a byte offset into the file."""
+
+    def __init__(self, path, data):
+        self.path = path
+        self.data = data
+        self.layer = None
+
+    def fail(self, position, expected, found):
+        where = "" if self.layer is None else f", layer {self.layer[:80]!r}"
+        raise CaffeModelError(
+            f"{self.path}: byte {position}{where}: expected {expected}, found {found}"
+        )
+
+    def expect(self, field, wires, what):
+        if field.wire not in wires:
+            kinds = " or ".join(WIRE_TYPES[wire] for wire in wires)
+            self.fail(field.position, f"{what} as {kinds}", WIRE_TYPES[field.wire])
+
+    def varint(self, position, end):
+        """Return an unsigned varint of at most 64 bits, and the position behind it."""
+        value = 0
+        for count in range(10):
+            if position + count >= end:
+                self.fail(position, "a varint", "the end of its message: the file is truncated?")
+            byte = self.data[position + count]
+            value |= (byte & 0x7F) << (7 * count)
+            if byte < 0x80 and value < 2**64:
+                return value, position + count + 1
+        self.fail(position, "a varint of at most 64 bits", "a longer one")
+
+    def field(self, position, end):
+        """Return the field at `position` of a message that ends at `end`."""
+        tag, start = self.varint(position, end)
+        number, wire = tag >> 3, tag & 7
+        if not 1 <= number < 2**29:
+            self.fail(position, "a field number from 1 to 536870911", f"{number}")
+        value = None
+        if wire == VARINT:
+            value, stop = self.varint(start, end)
+        elif wire == BYTES:
+            length, start = self.varint(start, end)
+            stop = start + length
+        elif wire in (FIXED32, FIXED64):
+            stop = start + (4 if wire == FIXED32 else 8)
+        else:
+            self.fail(position, "wire type 0, 1, 2 or 5", f"{wire} in field {number}")
+        if stop > end:
+            self.fail(
+                position,
+                f"field {number} to fit into the {end - start} bytes left of its message",
+                f"a length of {stop - start}: the file is truncated?",
+            )
+        return _Field(position, number, wire, value, start, stop)
+
+    def fields(self, start, stop):
+        """Yield the fields of the message from `start` to `stop`."""
+        while start < stop:
+            field = self.field(start, stop)
+            yield field
+            start = field.stop
+
+    def find(self, messages, number, what):
+        """Yield the fields of `messages` that bear `number`; they must be length-delimited."""
+        for message in messages:
+            for field in self.fields(message.start, message.stop):
+                if field.number == number:
+                    self.expect(field, (BYTES,), what)
+                    yield field
+
+    def read_net(self):
+        """Read the whole file into a dict from layer name to blobs."""
+        layers = {}
+        try:
+            for field in self.fields(0, len(self.data)):
+                if field.number in (NET_V1_LAYERS, NET_LAYER):
+                    self.expect(field, (BYTES,), "a layer")
+                    self.read_layer(field, layers)
+            if not layers:
+                self.fail(len(self.data), "a layer with blobs", "none up to the end of the file")
+        except CaffeModelError as error:
+            for start, kind in LOOKALIKES.items():
+                if self.data[: len(start)] == start:
+                    raise CaffeModelError(f"{error}; this looks like {kind}") from None
+            raise
+        return layers
+
+    def read_layer(self, layer, layers):
+        """Add one layer's blobs to `layers`."""
+        numbers, messages = LAYER_PARAMETER, [layer]
+        if layer.number == NET_V1_LAYERS:
+            numbers = V1_LAYER
+            if inner := list(self.find([layer], V1_HOLDS_V0, "a V0 layer")):
+                numbers, messages = V0_LAYER, inner
+        # The name may stand behind the blobs, and errors in a blob want it: look for it first.
+        name = ""
+        for field in self.find(messages, numbers["name"], "a layer's name"):
+            encoded = self.data[field.start : field.stop]
+            try:
+                name = encoded.decode()
+            except UnicodeDecodeError:
+                self.fail(field.position, "a layer's name in UTF-8", encoded[:40])
+        self.layer = name
+        blobs = []
+        for field in self.find(messages, numbers["blobs"], "a blob"):
+            blobs.append(self.read_blob(field, f"blob {len(blobs)}"))
+        if blobs:
+            if not name or name in layers:
+                found = "a name that came before" if name else "none"
+                self.fail(layer.position, "a layer with a name of its own", found)
+            layers[name] = blobs
+        self.layer = None
+
+    def read_blob(self, blob, what):
+        """Read one BlobProto into a float32 array."""
+        legacy, shape, singles, doubles = {}, [], [], []
+        position = blob.start
+        while position < blob.stop:
+            field = self.field(position, blob.stop)
+            position = field.stop
+            if field.number in BLOB_LEGACY:
+                self.expect(field, (VARINT,), f"{what}'s {BLOB_LEGACY[field.number]}")
+                legacy[field.number] = field.value
+            elif field.number == BLOB_SHAPE:
+                self.expect(field, (BYTES,), f"{what}'s shape")
+                shape += self.read_shape(field, what)
+            elif field.number == BLOB_DATA:
+                position = self.read_numbers(field, FIXED32, singles, blob.stop, what)
+            elif field.number == BLOB_DOUBLE_DATA:
+                position = self.read_numbers(field, FIXED64, doubles, blob.stop, what)
+        if legacy:  # As in Caffe, the legacy dimensions win; a missing one is 0.
+            shape = [legacy.get(number, 0) for number in BLOB_LEGACY]
+        if len(shape) > MAX_AXES or not all(1 <= size <= MAX_DIMENSION for size in shape):
+            # Negative numbers arrive as varints of 2**63 and more.
+            sizes = [size - 2**64 if size >= 2**63 else size for size in shape[: MAX_AXES + 1]]
+            self.fail(
+                blob.position,
+                f"{what} with at most {MAX_AXES} dimensions from 1 to {MAX_DIMENSION}",
+                f"{len(shape)} dimensions, {sizes}",
+            )
+        chunks = doubles or singles  # as in Caffe
+        count, size = sum(map(len, chunks)), math.prod(shape)
+        if count != size:
+            self.fail(blob.position, f"{what} of shape {tuple(shape)} with {size} values", count)
+        values = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        with np.errstate(all="ignore"):  # a double beyond float32 becomes inf, as in Caffe
+            values = values.astype(np.float32, copy=False).reshape(shape)
+        values.flags.writeable = False
+        return values
+
+    def read_shape(self, shape, what):
+        """Read a BlobShape's dimensions, packed or one by one."""
+        dims = []
+        for field in self.fields(shape.start, shape.stop):
+            if field.number == SHAPE_DIM:
+                self.expect(field, (BYTES, VARINT), f"{what}'s dimension")
+                if field.wire == VARINT:
+                    dims.append(field.value)
+                    continue
+                position = field.start
+                while position < field.stop:
+                    size, position = self.varint(position, field.stop)
+                    dims.append(size)
+        return dims
+
+    def read_numbers(self, field, single, chunks, end, what):
+        """Append a view of the numbers that start with `field`; return the position behind them.
+
+        Packed numbers share one field; otherwise each is a field of wire type `single`.
+        """
+        self.expect(field, (BYTES, single), f"{what}'s data")
+        size = 4 if single == FIXED32 else 8
+        if field.wire == BYTES:
+            length = field.stop - field.start
+            if length % size:
+                self.fail(field.position, f"{what}'s data in units of {size} bytes", length)
+            if length:
+                chunks.append(np.frombuffer(self.data, f"<f{size}", length // size, field.start))
+            return field.stop
+        # Records of equal tags in a row make one strided view. The search for the row's end grows
+        # in steps, so that its cost stays in proportion to the row.
+        tag = np.frombuffer(self.data, "u1", field.start - field.position, field.position)
+        record = field.stop - field.position
+        most, count, step = (end - field.position) // record, 1, 64
+        while count < most:
+            ahead = min(step, most - count)
+            position = field.position + count * record
+            tags = np.ndarray((ahead, len(tag)), "u1", self.data, position, (record, 1))
+            differ = (tags != tag).any(axis=1)
+            if differ.any():
+                count += int(differ.argmax())
+                break
+            count, step = count + ahead, 2 * step
+        chunks.append(np.ndarray(count, f"<f{size}", self.data, field.start, (record,)))
+        return field.position + count * record
+
+
+def write_caffemodel(path, layers, name="AlexNet"):
+    """Write weights as a V1 `.caffemodel`, the generation of BVLC's published models.
+
+    Args:
+        path: the file to write. It appears whole or not at all.
+        layers: a dict from layer name to a list of float32 arrays in Caffe's layout. An array of
+            four dimensions is written with the legacy num, channels, height and width, any other
+            with a `shape`.
+        name: the network's name.
+
+    Raises:
+        ValueError: where a blob is not float32 (a silent cast would not be bit-exact) or is empty.
+    """
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        file.write(_record(1, name.encode()))
+        for layer, blobs in layers.items():
+            for index, blob in enumerate(blobs):
+                if blob.dtype != np.float32 or blob.size == 0:
+                    raise ValueError(
+                        f"{path}: layer {layer!r}, blob {index}: expected a float32 array with at "
+                        f"least one value; cast it first. Received: {blob.dtype} {blob.shape}"
+                    )
+            inner = not blobs or blobs[0].ndim != 4 or blobs[0].shape[:2] == (1, 1)
+            head = _record(4, layer.encode()) + _number(
+                V1_TYPE, V1_INNER_PRODUCT if inner else V1_CONVOLUTION
+            )
+            heads = [_blob_head(blob) for blob in blobs]
+            sizes = [len(start) + blob.nbytes for start, blob in zip(heads, blobs, strict=True)]
+            prefixes = [_varint(V1_LAYER["blobs"] << 3 | BYTES) + _varint(size) for size in sizes]
+            length = len(head) + sum(len(p) + s for p, s in zip(prefixes, sizes, strict=True))
+            file.write(_varint(NET_V1_LAYERS << 3 | BYTES) + _varint(length) + head)
+            for prefix, start, blob in zip(prefixes, heads, blobs, strict=True):
+                file.write(prefix + start)
+                file.write(np.ascontiguousarray(blob, "<f4").data)
+
+
+def _varint(value):
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(encoded) + bytes([value])
+
+
+def _number(field, value):
+    return _varint(field << 3 | VARINT) + _varint(value)
+
+
+def _record(field, payload):
+    return _varint(field << 3 | BYTES) + _varint(len(payload)) + payload
+
+
+def _blob_head(blob):
+    """Encode a blob's dimensions and the start of its packed data."""
+    if blob.ndim == 4:
+        dims = b"".join(_number(field, size) for field, size in enumerate(blob.shape, start=1))
+    else:
+        packed = b"".join(_varint(size) for size in blob.shape)
+        dims = _record(BLOB_SHAPE, _record(SHAPE_DIM, packed))
+    return dims + _varint(BLOB_DATA << 3 | BYTES) + _varint(blob.nbytes)

@@ -1,0 +1,114 @@
+"""Where data lies, and how files come to be: found by checksum, fetched, written atomically."""
+
+import contextlib
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+CAFFEMODEL = "bvlc_alexnet.caffemodel"
+CAFFEMODEL_URL = "http://dl.caffe.berkeleyvision.org/bvlc_alexnet.caffemodel"
+# From BVLC/caffe, models/bvlc_alexnet/readme.md; the model is released for unrestricted use.
+CAFFEMODEL_SHA1 = "9116a64c0fbe4459d18f4bb6b56d647b63920377"
+
+
+def data_directory():
+    """Return the directory of downloaded data: $ALEXNET_DATA, else the book's `data/downloads`."""
+    default = Path(__file__).resolve().parent.parent / "data" / "downloads"
+    return Path(os.environ.get("ALEXNET_DATA") or default)
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Give a temporary path beside `path` to write to, moved into place when all went well.
+
+    Args:
+        path: the file that shall appear whole or not at all; an old one stays until then.
+
+    Yields:
+        A `Path` in the same folder and with the same ending. After an exception it is removed.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Put `path` in front of the message of a `ValueError` that does not name it yet."""
+    try:
+        yield
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path}: {error}") from error
+
+
+def sha1(path):
+    """Return the SHA-1 of a file as a hexadecimal string."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def find_caffemodel():
+    """Return the best `.caffemodel` in the data directory, or None.
+
+    BVLC's official file, known by its checksum, goes before others, such as a file of the
+    convolutions alone.
+    """
+    found = sorted(data_directory().glob("*.caffemodel"))
+    return min(found, key=lambda path: sha1(path) != CAFFEMODEL_SHA1, default=None)
+
+
+def find_imagenet_weights():
+    """Find BVLC's official `.caffemodel` in the data directory, by checksum and not by name.
+
+    Returns:
+        The file's `Path`.
+
+    Raises:
+        FileNotFoundError: where no file there has the checksum; says which command brings it.
+    """
+    best, folder = find_caffemodel(), data_directory()
+    if best is not None and sha1(best) == CAFFEMODEL_SHA1:
+        return best
+    seen = "none" if best is None else f"{best.name} with another checksum"
+    raise FileNotFoundError(
+        f"{folder}: expected {CAFFEMODEL} with SHA-1 {CAFFEMODEL_SHA1}, found {seen}. "
+        "Run `python -m alexnet_lib fetch alexnet` to download it (244 MB), or set ALEXNET_DATA "
+        "to the folder that has it."
+    )
+
+
+def fetch_imagenet_weights():
+    """Download BVLC's official `.caffemodel` into the data directory and verify it.
+
+    Returns:
+        The file's `Path`. A file that is there already and right is not fetched again.
+
+    Raises:
+        OSError: where the host does not answer.
+        ValueError: where the bytes that came have another checksum; they are not kept.
+    """
+    import pooch
+
+    with contextlib.suppress(FileNotFoundError):
+        return find_imagenet_weights()
+    folder = data_directory()
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(
+        pooch.retrieve(
+            CAFFEMODEL_URL,
+            known_hash=f"sha1:{CAFFEMODEL_SHA1}",
+            fname=CAFFEMODEL,
+            path=folder,
+            downloader=pooch.HTTPDownloader(progressbar=True, timeout=30),
+        )
+    )

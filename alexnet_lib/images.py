@@ -1,0 +1,102 @@
+"""The pre-processing contract: BGR, 0-255, 227x227, ImageNet's mean subtracted."""
+
+import cv2
+import numpy as np
+
+from alexnet_lib.architecture import INPUT_SIZE
+
+# ImageNet's mean colour, 0-255, in the order blue, green, red (BVLC/caffe, ilsvrc12).
+IMAGENET_MEAN = np.array([104.00699, 116.66877, 122.67891], np.float32)
+SHORT_SIDE = 256
+RESIZES = ("stretch", "center", "caffe")
+
+
+def read_image(path):
+    """Read an image file in any format that OpenCV decodes.
+
+    Returns:
+        uint8 array (height, width, 3), BGR.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where the file cannot be decoded as an image.
+    """
+    # Through memory: cv2.imread returns None for all errors and cannot open every path on Windows.
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise ValueError(
+            f"{path}: expected an image file, found {data.size} bytes of something else"
+        )
+    return image
+
+
+def preprocess_input(images, resize=None, channels="bgr"):
+    """Bring images into the form that AlexNet was trained on.
+
+    Args:
+        images: array (height, width, 3) or (batch, height, width, 3), pixels 0-255.
+        resize: how other sizes come to 227x227; there is no silent choice:
+            "stretch": the whole image is resized, its aspect ratio is lost;
+            "center": the short side is resized to 256 and the centre cropped;
+            "caffe": the image is stretched to 256x256 and the centre cropped, which is how BVLC
+            measured its published accuracy. None takes only images of 227x227.
+        channels: the order of the last axis as given, "bgr" (OpenCV) or "rgb" (everyone else).
+
+    Returns:
+        float32 array (batch, 227, 227, 3), BGR, ImageNet's mean subtracted.
+
+    Raises:
+        ValueError: for another shape, a size without `resize`, pixels outside 0-255, or pixels
+            that look scaled to 0-1.
+    """
+    images = np.asarray(images)
+    if resize is not None and resize not in RESIZES:
+        raise ValueError(f"resize must be None or one of {RESIZES}. Received: resize={resize!r}")
+    if channels not in ("bgr", "rgb"):
+        raise ValueError(f"channels must be 'bgr' or 'rgb'. Received: channels={channels!r}")
+    if images.ndim == 3:
+        images = images[None]
+    if images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape:
+        raise ValueError(
+            "expected images of (height, width, 3) or (batch, height, width, 3). "
+            f"Received: shape={images.shape}"
+        )
+    low, high = images.min(), images.max()
+    if not (low >= 0 and high <= 255):  # so that NaN fails too
+        raise ValueError(f"expected pixels from 0 to 255. Received: {low} to {high}")
+    if images.dtype.kind == "f" and 0 < high <= 1:
+        raise ValueError(
+            "expected pixels from 0 to 255; these look scaled to 0-1: multiply by 255. "
+            f"Received: {images.dtype}, {low} to {high}"
+        )
+    if images.shape[1:3] != (INPUT_SIZE, INPUT_SIZE):
+        if resize is None:
+            raise ValueError(
+                f"expected images of {INPUT_SIZE}x{INPUT_SIZE}, or a choice how to resize them: "
+                f"resize= one of {RESIZES}. Received: {images.shape[1]}x{images.shape[2]}"
+            )
+        images = np.stack([_resize(image, resize) for image in images])
+    if channels == "rgb":
+        images = images[..., ::-1]
+    return images.astype(np.float32) - IMAGENET_MEAN
+
+
+def _resize(image, resize):
+    height, width = image.shape[:2]
+    if resize == "stretch":
+        size = (INPUT_SIZE, INPUT_SIZE)
+    elif resize == "caffe":
+        size = (SHORT_SIDE, SHORT_SIDE)
+    else:
+        scale = SHORT_SIDE / min(height, width)
+        size = (round(width * scale), round(height * scale))
+    # INTER_AREA avoids aliasing where an image shrinks, and is nearest-neighbour where it grows.
+    shrinks = size[0] < width or size[1] < height
+    image = cv2.resize(
+        image if image.dtype == np.uint8 else image.astype(np.float32),
+        size,
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+    )
+    top, left = ((side - INPUT_SIZE) // 2 for side in image.shape[:2])
+    return image[top : top + INPUT_SIZE, left : left + INPUT_SIZE]

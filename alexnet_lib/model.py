@@ -1,0 +1,225 @@
+"""AlexNet as a Keras model, in the manner of `keras.applications`."""
+
+import functools
+import importlib.resources
+import io
+import os
+import warnings
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+
+from alexnet_lib.architecture import CLASSES, DROPOUT, INPUT_SIZE, LRN, describe
+from alexnet_lib.caffemodel import read_caffemodel
+from alexnet_lib.files import find_imagenet_weights, naming
+from alexnet_lib.layers import GroupedConv2D, LocalResponseNormalization
+from alexnet_lib.weights import caffe_to_tensorflow, load_npz
+
+
+def AlexNet(
+    weights=None,
+    include_top=True,
+    classes=CLASSES,
+    dropout=DROPOUT,
+    classifier_activation="softmax",
+    kernel_initializer="he_normal",
+    kernel_regularizer=None,
+    name="alexnet",
+):
+    """Build BVLC's two-group AlexNet; its layers bear Caffe's names, conv1 ... fc8, prob.
+
+    Args:
+        weights: None for fresh weights; "imagenet" for BVLC's official `.caffemodel` in the data
+            directory; or a path to a `.caffemodel`, to an `.npz` of `save_npz`, or to Keras'
+            `.keras` or `.weights.h5`. Layers that the file lacks, and an fc8 of another size, start
+            fresh, with a warning that names them.
+        include_top: False stops at pool5, (6, 6, 256).
+        classes: number of outputs of fc8.
+        dropout: rate of drop6 and drop7, from 0 to below 1.
+        classifier_activation: "softmax", or None for logits.
+        kernel_initializer: Keras initializer of all kernels; biases start at 0.
+        kernel_regularizer: Keras regularizer of all kernels, convolutions and fc.
+        name: the model's name.
+
+    Returns:
+        A `keras.Model` from float32 (batch, 227, 227, 3), made by `preprocess_input`, to
+        probabilities (batch, classes), or to pool5.
+
+    Raises:
+        ValueError: for arguments out of range or a file that does not fit.
+        FileNotFoundError: where the weights are missing; says what brings them.
+    """
+    if not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"classes must be a positive integer. Received: classes={classes!r}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be from 0 to below 1. Received: dropout={dropout}")
+    if weights is not None and not isinstance(weights, str | os.PathLike):
+        raise ValueError(
+            "weights must be None, 'imagenet' or a path to a weights file. "
+            f"Received: weights={type(weights).__name__}"
+        )
+
+    options = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
+    x = inputs = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), name="data")
+    for row in describe(classes):
+        layer = row.layer
+        if layer.type == "Convolution":
+            x = GroupedConv2D(
+                layer.outputs,
+                layer.kernel,
+                strides=layer.stride,
+                padding="same" if layer.pad else "valid",
+                groups=layer.groups,
+                name=layer.name,
+                **options,
+            )(x)
+        elif layer.type == "ReLU":
+            x = keras.layers.ReLU(name=layer.name)(x)
+        elif layer.type == "LRN":
+            x = LocalResponseNormalization.from_caffe(**LRN, name=layer.name)(x)
+        elif layer.type == "Pooling":
+            x = keras.layers.MaxPooling2D(layer.kernel, layer.stride, name=layer.name)(x)
+            if layer.name == "pool5" and not include_top:
+                break
+        elif layer.type == "InnerProduct":
+            if len(row.input_shape) == 3:
+                x = keras.layers.Flatten(name="flatten")(x)
+            x = keras.layers.Dense(layer.outputs, name=layer.name, **options)(x)
+        elif layer.type == "Dropout":
+            x = keras.layers.Dropout(dropout, name=layer.name)(x)
+        else:
+            x = keras.layers.Activation(classifier_activation, name=layer.name)(x)
+    model = keras.Model(inputs, x, name=name)
+    if weights is not None:
+        load_weights(model, find_imagenet_weights() if weights == "imagenet" else weights)
+    return model
+
+
+def load_weights(model, path):
+    """Load a file's weights into the layers of the same names.
+
+    Args:
+        model: a model of `AlexNet`.
+        path: a `.caffemodel`, `.npz`, `.keras` or `.weights.h5`.
+
+    Returns:
+        The names of the model's layers that the file did not serve and that keep the weights they
+        had: those that the file lacks, and an fc8 of another size. They are named in a warning too.
+
+    Raises:
+        ValueError: where the file has no layer of this model, layers that AlexNet lacks, or a
+            shape that disagrees; the model is left as it was.
+        OSError: where the file cannot be read.
+    """
+    path = os.fspath(path)
+    arrays = _read_weights(path)
+    names = {row.layer.name for row in describe() if row.kernel_shape}
+    if strangers := {key.split("/")[0] for key in arrays} - names:
+        raise ValueError(
+            f"{path}: layers that AlexNet does not have: {', '.join(sorted(strangers))}"
+        )
+    ready, fresh = [], {}
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        found = [arrays.get(f"{layer.name}/{part}") for part in ("kernel", "bias")]
+        expected = [tuple(weight.shape) for weight in layer.weights]
+        got = [None if array is None else array.shape for array in found]
+        if got == [None, None]:
+            fresh[layer.name] = "not in the file"
+        elif got == expected:
+            ready.append((layer, found))
+        elif layer.name == "fc8" and got[0] and got[0][0] == expected[0][0]:
+            fresh["fc8"] = f"{got[0][1]} classes in the file, {expected[0][1]} in the model"
+        else:
+            raise ValueError(
+                f"{path}: layer {layer.name!r}: expected kernel and bias of {expected}, got {got}"
+            )
+    if not ready:
+        raise ValueError(f"{path}: expected weights of AlexNet, found none of the model's layers")
+    for layer, found in ready:
+        layer.set_weights(found)
+    if fresh:
+        reasons = ", ".join(f"{name} ({why})" for name, why in fresh.items())
+        warnings.warn(f"{path}: these layers start fresh: {reasons}", stacklevel=3)
+    return list(fresh)
+
+
+def _read_weights(path):
+    """Read any kind of weights file into TensorFlow's layout."""
+    if path.endswith(".caffemodel"):
+        with naming(path):
+            return caffe_to_tensorflow(read_caffemodel(path))
+    if path.endswith(".npz"):
+        return load_npz(path)
+    if path.endswith(".weights.h5"):
+        return _read_keras_weights(path, path)
+    if path.endswith(".keras"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return _read_keras_weights(io.BytesIO(archive.read("model.weights.h5")), path)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise ValueError(f"{path}: expected a model that Keras saved: {error}") from error
+    raise ValueError(
+        "weights must be 'imagenet' or a path that ends in .caffemodel, .npz, .keras or "
+        f".weights.h5. Received: {path!r}"
+    )
+
+
+def _read_keras_weights(file, path):
+    """Read the arrays out of Keras 3's HDF5 layout, running none of the model's code."""
+    arrays = {}
+
+    def visit(_, group):
+        layer = group.attrs.get("name")
+        if isinstance(group, h5py.Group) and layer is not None and "0" in group:
+            for part, index in (("kernel", "0"), ("bias", "1")):
+                arrays[f"{layer}/{part}"] = np.asarray(group[index])
+
+    try:
+        with h5py.File(file) as opened:
+            opened["layers"].visititems(visit)
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{path}: expected weights that Keras saved: {error}") from error
+    return arrays
+
+
+@functools.cache
+def imagenet_classes():
+    """Return the 1000 classes as (WordNet id, names) in Caffe's order, sorted by id.
+
+    The names are WordNet's synonyms, joined by commas.
+    """
+    text = (importlib.resources.files("alexnet_lib") / "imagenet_classes.tsv").read_text("utf-8")
+    return tuple(tuple(line.split("\t")) for line in text.splitlines())
+
+
+def decode_predictions(preds, top=5):
+    """Name the most probable ImageNet classes.
+
+    Args:
+        preds: array (batch, 1000) of probabilities, in Caffe's class order.
+        top: number of classes for each image.
+
+    Returns:
+        For each image, a list of `top` tuples (WordNet id, first name, probability), best first.
+
+    Raises:
+        ValueError: for another shape; another head has other classes.
+    """
+    preds = np.asarray(preds)
+    if preds.ndim != 2 or preds.shape[1] != CLASSES:
+        raise ValueError(
+            f"expected predictions of (batch, {CLASSES}), ImageNet's classes. "
+            f"Received: shape={preds.shape}"
+        )
+    classes = imagenet_classes()
+    best = np.argsort(-preds, axis=1, kind="stable")[:, :top]
+    return [
+        [(classes[i][0], classes[i][1].split(",")[0], float(row[i])) for i in indices]
+        for row, indices in zip(preds, best, strict=True)
+    ]

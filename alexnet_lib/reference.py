@@ -1,0 +1,127 @@
+"""Two independent engines that know Caffe's AlexNet: OpenCV's importer and ONNX Runtime.
+
+Neither shares code with TensorFlow or with this library's reader: what all three agree on is right.
+"""
+
+import os
+
+import cv2
+import keras
+import numpy as np
+
+from alexnet_lib.architecture import INPUT_SIZE, LAYERS, describe, prototxt
+
+
+def keras_activations(model, images):
+    """Return the output of every layer of `model`, by name, float32 (batch, ...)."""
+    names = [layer.name for layer in LAYERS if layer.name in {item.name for item in model.layers}]
+    probe = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    return {name: np.asarray(y) for name, y in zip(names, probe(images), strict=True)}
+
+
+def opencv_activations(caffemodel, images, last="prob"):
+    """Run a `.caffemodel` through OpenCV's own Caffe importer.
+
+    Args:
+        caffemodel: path of the file; OpenCV reads it itself.
+        images: float32 (batch, 227, 227, 3), made by `preprocess_input`.
+        last: the layer to stop at; "pool5" for a file without fc layers.
+
+    Returns:
+        A dict from layer name to its output, float32, channels last.
+    """
+    text = prototxt(last, batch=len(images)).encode()
+    net = cv2.dnn.readNetFromCaffe(
+        np.frombuffer(text, np.uint8), np.fromfile(os.fspath(caffemodel), np.uint8)
+    )
+    net.enableFusion(False)  # a fused layer has no output of its own
+    net.enableWinograd(False)  # trades accuracy for speed
+    net.setInput(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    names = [layer.name for layer in LAYERS]
+    names = names[: names.index(last) + 1]
+    return dict(zip(names, map(_channels_last, net.forward(names)), strict=True))
+
+
+def onnx_activations(blobs, images):
+    """Run the public ONNX graph of BVLC's AlexNet, with its weights replaced, in ONNX Runtime.
+
+    The graph ships in the `onnx` package with constant weights, for an input of 224 whose last
+    pooling is padded; with 227 no padding is needed.
+
+    Args:
+        blobs: all eight layers' [weights, bias] in Caffe's layout, as `read_caffemodel` returns.
+        images: float32 (batch, 227, 227, 3), made by `preprocess_input`.
+
+    Returns:
+        A dict from layer name to its output, float32, channels last.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(
+        onnx_model(blobs).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    outputs = session.run(
+        [layer.name for layer in LAYERS],
+        {"data": np.ascontiguousarray(images.transpose(0, 3, 1, 2))},
+    )
+    return {layer.name: _channels_last(y) for layer, y in zip(LAYERS, outputs, strict=True)}
+
+
+def onnx_model(blobs):
+    """Return the `onnx` package's BVLC graph with `blobs` as its weights, outputs named as here."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    folder = os.path.join(os.path.dirname(onnx.__file__), "backend", "test", "data", "light")
+    graph = onnx.load(os.path.join(folder, "light_bvlc_alexnet.onnx")).graph
+    weights = {}
+    for name, (kernel, bias) in blobs.items():
+        outputs = bias.size
+        weights[f"{name}_w_0"] = kernel.reshape(outputs, -1) if name[:2] == "fc" else kernel
+        weights[f"{name}_b_0"] = bias.reshape(outputs)
+    weights["shape"] = np.array([-1, 9216])
+    names = (layer.name for layer in LAYERS)
+    renamed, nodes = {"data_0": "data", "OC2_DUMMY_1": "shape"}, []
+    for node in graph.node:
+        if node.op_type == "ConstantOfShape":  # made the weights that we replace
+            continue
+        for attribute in node.attribute:
+            if attribute.name == "pads" and node.op_type == "MaxPool":
+                attribute.ints[:] = [0, 0, 0, 0]
+        name = "flatten" if node.op_type == "Reshape" else next(names)
+        renamed[node.output[0]] = name
+        del node.output[1:]  # dropout's mask
+        node.output[0] = name
+        node.input[:] = [renamed.get(source, source) for source in node.input]
+        nodes.append(node)
+
+    def value(name, shape):
+        height_width = shape[:-1]
+        dims = ["batch", shape[-1], *height_width]
+        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, dims)
+
+    image = value("data", (INPUT_SIZE, INPUT_SIZE, 3))
+    outputs = [value(row.layer.name, row.output_shape) for row in describe(blobs["fc8"][1].size)]
+    initializers = [numpy_helper.from_array(np.asarray(w), key) for key, w in weights.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "bvlc_alexnet", [image], outputs, initializers),
+        opset_imports=[helper.make_opsetid("", 9)],
+        ir_version=4,
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+def relative_error(actual, expected):
+    """Return the largest difference as a share of the largest expected magnitude.
+
+    Raises:
+        ValueError: where the shapes differ.
+    """
+    if actual.shape != expected.shape:
+        raise ValueError(f"expected shape {expected.shape}, got {actual.shape}")
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+def _channels_last(array):
+    return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array

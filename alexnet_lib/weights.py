@@ -1,0 +1,183 @@
+"""Weights between layouts and files: Caffe's blobs, TensorFlow's arrays, `.npz`.
+
+In TensorFlow's layout, weights are a dict of float32 arrays named "<layer>/kernel" and
+"<layer>/bias": convolution kernels HWIO, dense kernels (inputs, outputs).
+"""
+
+import zipfile
+
+import numpy as np
+
+from alexnet_lib.architecture import CLASSES, weight_layers
+from alexnet_lib.files import atomic_path
+
+
+def caffe_to_tensorflow(blobs):
+    """Convert Caffe's blobs to TensorFlow's layout.
+
+    Convolution kernels go from OIHW to HWIO, dense ones are transposed. Caffe flattens pool5 as
+    C,H,W and TensorFlow as H,W,C, so the rows of fc6 are permuted to match.
+
+    Args:
+        blobs: a dict from layer name to [weights, bias], as `read_caffemodel` returns it. Legacy
+            (1, 1, OUT, IN) and (1, 1, 1, N) dimensions are accepted. fc8 may have any number of
+            outputs; layers may be missing.
+
+    Returns:
+        A dict of contiguous float32 arrays, in the order of `blobs`.
+
+    Raises:
+        ValueError: where a layer is not AlexNet's or a shape disagrees.
+    """
+    known = weight_layers()
+    weights = {}
+    for name, layer_blobs in blobs.items():
+        if name not in known:
+            raise ValueError(
+                f"layer {name!r}: expected one of AlexNet's {', '.join(known)}; "
+                "is this another network's file?"
+            )
+        if len(layer_blobs) != 2:
+            raise ValueError(
+                f"layer {name!r}: expected [weights, bias], got {len(layer_blobs)} blobs"
+            )
+        kernel, bias = layer_blobs
+        row = known[name]
+        if len(row.kernel_shape) == 4:
+            height, width, inputs, outputs = row.kernel_shape
+            expected = (outputs, inputs, height, width)
+        else:
+            outputs = kernel.shape[-2] if name == "fc8" and kernel.ndim >= 2 else row.layer.outputs
+            expected = (outputs, row.kernel_shape[0])
+        # Legacy files pad dimensions with ones in front.
+        padded = (1,) * (kernel.ndim - len(expected)) + expected
+        if kernel.shape != padded or bias.size != outputs or bias.shape[-1:] != (outputs,):
+            raise ValueError(
+                f"layer {name!r}: expected weights {expected} and bias ({outputs},), "
+                f"got {kernel.shape} and {bias.shape}"
+            )
+        kernel = kernel.reshape(expected)
+        if kernel.ndim == 4:
+            kernel = kernel.transpose(2, 3, 1, 0)
+        elif len(row.input_shape) == 3:
+            height, width, channels = row.input_shape
+            kernel = kernel.reshape(outputs, channels, height, width)
+            kernel = kernel.transpose(2, 3, 1, 0).reshape(-1, outputs)
+        else:
+            kernel = kernel.T
+        weights[f"{name}/kernel"] = np.ascontiguousarray(kernel, np.float32)
+        weights[f"{name}/bias"] = np.ascontiguousarray(bias.reshape(-1), np.float32)
+    return weights
+
+
+def tensorflow_to_caffe(weights):
+    """Convert weights in TensorFlow's layout to Caffe's blobs; undoes `caffe_to_tensorflow`.
+
+    Returns:
+        A dict from layer name to [weights, bias] with the legacy dimensions of BVLC's files, ready
+        for `write_caffemodel`.
+
+    Raises:
+        ValueError: where a layer is not AlexNet's, is incomplete, or a shape disagrees.
+    """
+    known = weight_layers()
+    blobs = {}
+    for name in dict.fromkeys(key.split("/")[0] for key in weights):
+        kernel, bias = (weights.get(f"{name}/{part}") for part in ("kernel", "bias"))
+        expected = known[name].kernel_shape if name in known else ()
+        if name == "fc8" and bias is not None:
+            expected = (expected[0], bias.size)
+        if kernel is None or bias is None or kernel.shape != expected or bias.ndim != 1:
+            raise ValueError(
+                f"layer {name!r}: expected one of AlexNet's {', '.join(known)} with kernel and "
+                f"bias of {expected} and {expected[-1:]}, got "
+                f"{[None if array is None else array.shape for array in (kernel, bias)]}"
+            )
+        outputs = bias.size
+        if kernel.ndim == 4:
+            kernel = kernel.transpose(3, 2, 0, 1)
+        elif len(known[name].input_shape) == 3:
+            kernel = kernel.reshape(*known[name].input_shape, outputs).transpose(3, 2, 0, 1)
+            kernel = kernel.reshape(1, 1, outputs, -1)
+        else:
+            kernel = kernel.T[None, None]
+        blobs[name] = [np.ascontiguousarray(kernel), bias.reshape(1, 1, 1, -1)]
+    return blobs
+
+
+def save_npz(path, weights):
+    """Store weights as an uncompressed `.npz`, which needs no pickles; whole or not at all."""
+    if not str(path).endswith(".npz"):
+        raise ValueError(f"expected a path that ends in .npz. Received: path={str(path)!r}")
+    with atomic_path(path) as partial:
+        np.savez(partial, **weights)
+
+
+def load_npz(path):
+    """Load weights from an `.npz`; anything that would need pickles is refused.
+
+    Returns:
+        A dict of arrays in TensorFlow's layout.
+
+    Raises:
+        ValueError: where the file is no `.npz` or holds Python objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected an .npz of plain arrays, as `save_npz` writes it: {error}"
+        ) from error
+
+
+def synthetic_weights(seed=0, classes=CLASSES):
+    """Make weights by formula, for code and tests that must run where no trained file is.
+
+    conv1 is a bank of Gabor filters and colour edges at many orientations, scales and phases,
+    which is what trained first layers look like; all other kernels are He-normal noise, which
+    keeps the activations' scale from layer to layer. Nothing here has been learned.
+
+    Args:
+        seed: of the noise; the same seed gives the same weights.
+        classes: number of outputs of fc8.
+
+    Returns:
+        All 16 arrays in TensorFlow's layout.
+    """
+    generator = np.random.default_rng(seed)
+    weights = {}
+    for name, row in weight_layers(classes).items():
+        inputs, outputs = np.prod(row.kernel_shape[:-1]), row.layer.outputs
+        kernel = generator.standard_normal(row.kernel_shape, np.float32)
+        kernel *= np.float32(np.sqrt(2 / inputs))
+        if name == "conv1":
+            kernel = _gabor_bank(row.kernel_shape) * np.float32(np.sqrt(2))  # noise's norm, too
+        elif name == "fc8":
+            kernel *= np.float32(0.01)  # logits of a trained net's size, so that softmax is soft
+        weights[f"{name}/kernel"] = kernel
+        weights[f"{name}/bias"] = np.full(outputs, 0.1, np.float32)
+    return weights
+
+
+def _gabor_bank(shape):
+    """Draw unit-norm filters (height, width, 3, count): waves under a Gaussian window."""
+    height, width, _, count = shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    y, x = y - (height - 1) / 2, x - (width - 1) / 2
+    index = np.arange(count)
+    angle = np.pi * (index % 8) / 8
+    wavelength = np.array([3.5, 5, 7, 11])[index // 8 % 4]
+    phase = np.pi / 2 * (index // 32 % 2)
+    wave = np.cos(
+        2 * np.pi * (x[..., None] * np.cos(angle) + y[..., None] * np.sin(angle)) / wavelength
+        + phase
+    )
+    envelope = np.exp(-(x**2 + y**2) / (2 * 2.6**2))[..., None]
+    # The first two thirds see grey, the last one blue against yellow and green against red.
+    colours = np.array([[1, 1, 1], [1, -0.5, -0.5], [0.2, 1, -1.2]])[
+        np.where(index < 64, 0, 1 + index % 2)
+    ]
+    bank = (wave * envelope)[:, :, None, :] * colours.T[None, None]
+    bank -= bank.mean(axis=(0, 1, 2))
+    return (bank / np.sqrt((bank**2).sum(axis=(0, 1, 2)))).astype(np.float32)
