@@ -1,0 +1,127 @@
+"""Atomic writes, the download and the command line, without a network beyond this machine."""
+
+import http.server
+import threading
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from alexnet_lib import data_directory, files, find_caffemodel, load_npz, read_caffemodel
+from alexnet_lib.__main__ import main
+
+
+def test_data_directory_is_the_environments_or_the_books(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
+    assert data_directory() == tmp_path
+    assert find_caffemodel() is None
+    monkeypatch.delenv("ALEXNET_DATA")
+    assert data_directory().parts[-2:] == ("data", "downloads")
+
+
+def test_the_official_file_goes_before_others(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
+    for name in ("a.caffemodel", "official.caffemodel", "z.caffemodel"):
+        (tmp_path / name).write_text(name)
+    assert find_caffemodel().name == "a.caffemodel"
+    monkeypatch.setattr(files, "CAFFEMODEL_SHA1", files.sha1(tmp_path / "official.caffemodel"))
+    assert find_caffemodel().name == files.find_imagenet_weights().name == "official.caffemodel"
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "file.bin"
+    path.write_text("old")
+
+    def fail_half_way():
+        with files.atomic_path(path) as partial:
+            partial.write_text("half of the n")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert [(item.name, item.read_text()) for item in tmp_path.iterdir()] == [("file.bin", "old")]
+    with files.atomic_path(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert [(item.name, item.read_text()) for item in tmp_path.iterdir()] == [("file.bin", "new")]
+
+
+@pytest.fixture
+def server(tmp_path_factory, monkeypatch):
+    """A local host of weights; yields the folder that it serves."""
+    folder = tmp_path_factory.mktemp("served")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=folder)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as host:
+        threading.Thread(target=host.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{host.server_port}/{files.CAFFEMODEL}"
+        monkeypatch.setattr(files, "CAFFEMODEL_URL", address)
+        yield folder
+        host.shutdown()
+
+
+def test_fetch(server, tmp_path, monkeypatch):
+    served = server / files.CAFFEMODEL
+    served.write_bytes(np.random.default_rng(0).bytes(100_000))
+    monkeypatch.setattr(files, "CAFFEMODEL_SHA1", files.sha1(served))
+    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path / "new folder"))
+    run = CliRunner().invoke(main, ["fetch", "alexnet"])
+    assert run.exit_code == 0, run.output
+    fetched = tmp_path / "new folder" / files.CAFFEMODEL
+    assert fetched.read_bytes() == served.read_bytes()
+    served.unlink()  # a second call must not ask the host
+    assert CliRunner().invoke(main, ["fetch", "alexnet"]).exit_code == 0
+
+
+def test_fetch_keeps_no_wrong_bytes(server, tmp_path, monkeypatch):
+    (server / files.CAFFEMODEL).write_bytes(b"an error page")
+    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
+    run = CliRunner().invoke(main, ["fetch", "alexnet"])
+    assert run.exit_code == 1
+    assert "hash" in run.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fetch_from_a_host_that_lacks_the_file(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
+    run = CliRunner().invoke(main, ["fetch", "alexnet"])
+    assert run.exit_code == 1
+    assert "404" in run.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_convert_both_ways(caffemodel, weights, tmp_path):
+    there = CliRunner().invoke(main, ["convert", str(caffemodel), str(tmp_path / "a.npz")])
+    assert there.output.endswith("a.npz: 8 layers, 60,965,224 parameters\n")
+    assert all(
+        np.array_equal(array, weights[k]) for k, array in load_npz(tmp_path / "a.npz").items()
+    )
+    back = CliRunner().invoke(
+        main, ["convert", str(tmp_path / "a.npz"), str(tmp_path / "b.caffemodel")]
+    )
+    assert back.exit_code == 0, back.output
+    original, again = read_caffemodel(caffemodel), read_caffemodel(tmp_path / "b.caffemodel")
+    assert list(again) == list(original)
+    for name, blobs in again.items():
+        assert all(np.array_equal(a, b) for a, b in zip(blobs, original[name], strict=True))
+
+
+def test_a_users_mistake_gets_a_line_and_no_traceback(tmp_path):
+    (tmp_path / "page.caffemodel").write_text("<html>404</html>")
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    for source, target, status, message in (
+        ("absent.caffemodel", "a.npz", 2, "does not exist"),
+        ("page.caffemodel", "a.h5", 2, "must end in .caffemodel and .npz"),
+        ("page.caffemodel", "a.npz", 1, "error page of a failed download"),
+        ("other.npz", "a.caffemodel", 1, "other.npz"),
+    ):
+        run = CliRunner().invoke(main, ["convert", str(tmp_path / source), str(tmp_path / target)])
+        assert run.exit_code == status, run.output
+        assert message in run.output
+        assert not (tmp_path / target).exists()

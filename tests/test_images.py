@@ -1,0 +1,93 @@
+"""The pre-processing contract, and its refusal of what would be silently wrong."""
+
+import cv2
+import numpy as np
+import pytest
+
+from alexnet_lib import preprocess_input, read_image
+
+MEAN = (104.00699, 116.66877, 122.67891)  # of ImageNet: blue, green, red
+
+
+def picture(height=227, width=227):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_bgr_and_mean():
+    image = picture()
+    x = preprocess_input(image)
+    assert x.shape == (1, 227, 227, 3)
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(x[0], image - np.array(MEAN), atol=1e-4)
+    np.testing.assert_array_equal(preprocess_input(image[..., ::-1], channels="rgb"), x)
+
+
+def test_float_pixels_give_the_same():
+    image = picture(300, 280)
+    for resize in ("stretch", "center", "caffe"):
+        whole = preprocess_input(image, resize)
+        np.testing.assert_allclose(preprocess_input(image.astype(float), resize), whole, atol=0.6)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "center", "caffe"])
+@pytest.mark.parametrize("size", [(256, 256), (300, 451), (451, 300), (100, 60), (242, 257)])
+def test_any_size_comes_to_227(resize, size):
+    assert preprocess_input(picture(*size), resize).shape == (1, 227, 227, 3)
+
+
+def test_what_each_resize_keeps():
+    """A wide image, red at its left and right quarter: who sees the red?"""
+    image = np.full((256, 512, 3), 255, np.uint8)
+    image[:, :128] = image[:, 384:] = (0, 0, 255)
+
+    def red_columns(resize):
+        row = preprocess_input(image, resize)[0, 100] + np.array(MEAN)
+        return int((row[:, 1] < 128).sum())
+
+    assert red_columns("center") == 0  # cropped away
+    assert red_columns("stretch") == pytest.approx(227 / 2, abs=2)  # all of it
+    assert red_columns("caffe") == pytest.approx(227 - 128, abs=2)  # less the crop
+
+
+def test_caffe_crop_is_centred():
+    image = picture(256, 256)
+    np.testing.assert_allclose(
+        preprocess_input(image, "caffe")[0], image[14:241, 14:241] - np.array(MEAN), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (picture(256, 256), {}, r"or a choice how to resize .* Received: 256x256"),
+        (picture(), {"resize": "crop"}, r"one of \('stretch', .*resize='crop'"),
+        (picture(), {"channels": "BRG"}, "channels must be 'bgr' or 'rgb'"),
+        (picture()[..., 0], {}, r"Received: shape=\(227, 227\)"),
+        (np.zeros((1, 227, 227, 4), np.uint8), {}, r"shape=\(1, 227, 227, 4\)"),
+        (np.zeros((0, 227, 227, 3), np.uint8), {}, r"shape=\(0, 227, 227, 3\)"),
+        (picture() / 255, {}, "look scaled to 0-1: multiply by 255"),
+        (picture() - 128.0, {}, "expected pixels from 0 to 255"),
+        (np.full((227, 227, 3), np.nan), {}, "expected pixels from 0 to 255. Received: nan"),
+    ],
+)
+def test_wrong_input_is_refused(images, options, message):
+    with pytest.raises(ValueError, match=message):
+        preprocess_input(images, **options)
+
+
+def test_read_image(tmp_path):
+    image = picture(20, 30)
+    for name in ("a.png", "b.tif", "c.webp", "no ending"):
+        encoded = cv2.imencode(".png" if "." not in name else name[1:], image, [])[1]
+        (tmp_path / name).write_bytes(encoded.tobytes())
+        assert read_image(tmp_path / name).shape == (20, 30, 3)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image"])
+def test_what_is_no_image_is_named(content, tmp_path):
+    (tmp_path / "broken.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.png: expected an image file, found \d+ bytes"):
+        read_image(tmp_path / "broken.png")
+    with pytest.raises(FileNotFoundError, match="absent"):
+        read_image(tmp_path / "absent.png")

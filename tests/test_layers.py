@@ -1,0 +1,175 @@
+"""LRN and grouped convolution agree with TensorFlow, with arithmetic, and with each other."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_lib import (
+    GroupedConv2D,
+    LocalResponseNormalization,
+    layers,
+    local_response_normalization,
+)
+
+ALEXNET = {"depth_radius": 2, "bias": 1.0, "alpha": 2e-5, "beta": 0.75}
+PARAMETERS = [
+    ALEXNET,
+    {"depth_radius": 5, "bias": 2.0, "alpha": 1e-4, "beta": 0.75},
+    {"depth_radius": 1, "bias": 0.5, "alpha": 3e-3, "beta": 0.5},
+    {"depth_radius": 0, "bias": 1.0, "alpha": 1e-3, "beta": 1.0},
+    {"depth_radius": 40, "bias": 1.0, "alpha": 1e-5, "beta": 0.75},  # wider than all channels
+]
+
+
+def tensor(*shape, seed=0, scale=100.0):
+    return tf.constant(scale * np.random.default_rng(seed).standard_normal(shape), tf.float32)
+
+
+def value_and_gradient(function, x, parameters):
+    upstream = tensor(*x.shape, seed=1, scale=1.0)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x, **parameters)
+    return y, tape.gradient(y, x, upstream)
+
+
+@pytest.mark.parametrize("parameters", PARAMETERS, ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 16, 96])
+def test_lrn_equals_tensorflow(parameters, channels):
+    x = tensor(3, 5, 7, channels)
+    ours = value_and_gradient(local_response_normalization, x, parameters)
+    theirs = value_and_gradient(tf.nn.lrn, x, parameters)
+    for a, b, what in zip(ours, theirs, ("value", "gradient"), strict=True):
+        scale = np.abs(b).max()
+        np.testing.assert_allclose(a / scale, b / scale, atol=1e-6, rtol=0, err_msg=what)
+
+
+def test_lrn_equals_a_loop_in_float64():
+    x = np.random.default_rng(0).standard_normal((4, 9)) * 50
+    expected = np.empty_like(x)
+    for row, values in enumerate(x):
+        for c in range(9):
+            total = sum(values[j] ** 2 for j in range(max(0, c - 2), min(9, c + 3)))
+            expected[row, c] = values[c] / (1 + 2e-5 * total) ** 0.75
+    actual = local_response_normalization(x, **ALEXNET)
+    assert actual.dtype == tf.float64
+    np.testing.assert_allclose(actual, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("beta", [0.75, 0.6])
+def test_lrn_gradient_against_finite_differences(beta):
+    x = np.random.default_rng(0).standard_normal((2, 2, 2, 7))
+    strong = {"depth_radius": 2, "bias": 1.0, "alpha": 0.3, "beta": beta}
+    analytic, numeric = tf.test.compute_gradient(
+        lambda t: local_response_normalization(t, **strong), [tf.constant(x)], delta=1e-5
+    )
+    np.testing.assert_allclose(analytic[0], numeric[0], atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+def test_lrn_keeps_half_precision(dtype):
+    x = tf.cast(tensor(2, 3, 3, 16, scale=300.0), dtype)  # squares overflow float16
+    y = local_response_normalization(x, **ALEXNET)
+    assert y.dtype == dtype
+    exact = tf.nn.lrn(tf.cast(x, tf.float32), **ALEXNET)
+    np.testing.assert_allclose(tf.cast(y, tf.float32), exact, rtol=1e-2)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_lrn_in_a_graph_of_unknown_batch(jit_compile):
+    graph = tf.function(
+        lambda x: local_response_normalization(x, **ALEXNET),
+        input_signature=[tf.TensorSpec([None, None, None, 8])],
+        jit_compile=jit_compile,
+    )
+    x = tensor(2, 3, 4, 8)
+    np.testing.assert_allclose(graph(x), tf.nn.lrn(x, **ALEXNET), rtol=1e-6, atol=1e-6)
+
+
+def test_lrn_from_caffe_divides_alpha():
+    layer = LocalResponseNormalization.from_caffe(local_size=5, alpha=1e-4, beta=0.75, k=1.0)
+    assert (layer.depth_radius, layer.bias, layer.beta) == (2, 1.0, 0.75)
+    assert layer.alpha == pytest.approx(2e-5)
+
+
+@pytest.mark.parametrize("local_size", [0, 2, 4, -3])
+def test_lrn_refuses_a_window_without_a_middle(local_size):
+    with pytest.raises(ValueError, match=rf"must be odd .* local_size={local_size}$"):
+        LocalResponseNormalization.from_caffe(local_size=local_size)
+
+
+@pytest.fixture(params=["grouped kernels", "split and concat"])
+def way(request, monkeypatch):
+    if request.param == "split and concat":
+        monkeypatch.setattr(layers, "_kernels_take_groups", lambda: False)
+    elif not layers._kernels_take_groups():
+        pytest.skip("this machine's convolution kernels do not take groups")
+
+
+@pytest.mark.usefixtures("way")
+def test_groups_are_a_block_diagonal_convolution():
+    layer = GroupedConv2D(6, 3, groups=2, padding="same", bias_initializer="normal")
+    x = tensor(2, 5, 5, 8, scale=1.0)
+    y = layer(x)
+    kernel, bias = layer.get_weights()
+    assert kernel.shape == (3, 3, 4, 6)
+    full = np.zeros((3, 3, 8, 6), np.float32)
+    full[:, :, :4, :3], full[:, :, 4:, 3:] = kernel[..., :3], kernel[..., 3:]
+    np.testing.assert_allclose(y, tf.nn.conv2d(x, full, 1, "SAME") + bias, atol=1e-5)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    "options",
+    [{"padding": "same"}, {"strides": 2}, {"dilation_rate": 2, "padding": "same"}, {"groups": 4}],
+    ids=str,
+)
+def test_groups_equal_keras(options):
+    options = {"groups": 2, "use_bias": False} | options
+    ours, theirs = GroupedConv2D(8, 3, **options), keras.layers.Conv2D(8, 3, **options)
+    x = tensor(2, 9, 9, 8, scale=1.0)
+    ours.build(x.shape)
+    theirs.build(x.shape)
+    theirs.set_weights(ours.get_weights())
+    np.testing.assert_allclose(ours(x), theirs(x), atol=1e-5)
+    assert ours.compute_output_shape(x.shape) == tuple(theirs(x).shape)
+
+
+def test_layers_rebuild_from_their_configuration():
+    for layer in (
+        GroupedConv2D(8, 3, groups=2, name="conv2"),
+        LocalResponseNormalization(**ALEXNET, name="norm1"),
+    ):
+        config = layer.get_config()
+        assert type(layer).from_config(config).get_config() == config
+
+
+def test_training_works_without_onednn():
+    """Without oneDNN, TensorFlow's kernels refuse groups, most of all fused ones in a graph."""
+    program = """
+import keras, numpy as np
+from alexnet_lib import GroupedConv2D, LocalResponseNormalization, layers
+assert not layers._kernels_take_groups()
+model = keras.Sequential([
+    keras.Input((9, 9, 4)),
+    GroupedConv2D(8, 3, groups=2, activation="relu"),
+    LocalResponseNormalization(2, 1.0, 2e-5, 0.75),
+    keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2),
+])
+model.compile("sgd", "mse")
+x = np.ones((4, 9, 9, 4), "float32")
+before = model.layers[0].get_weights()[0]
+model.fit(x, np.ones((4, 2)), verbose=0)
+assert model.predict(x, verbose=0).shape == (4, 2)
+assert (model.layers[0].get_weights()[0] != before).any()
+"""
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0"}
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr

@@ -1,0 +1,223 @@
+"""The Keras model: names, shapes, every kind of weights file, and what is said of misfits."""
+
+import subprocess
+import sys
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import alexnet_lib
+from alexnet_lib import AlexNet, decode_predictions, files, load_weights, save_npz
+from alexnet_lib.model import imagenet_classes
+
+
+@pytest.fixture(scope="module")
+def convolutions(weights, tmp_path_factory):
+    """A file of the convolutions alone, as `.npz`."""
+    path = tmp_path_factory.mktemp("npz") / "convolutions.npz"
+    save_npz(path, {name: array for name, array in weights.items() if name[:4] == "conv"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def complete(caffemodel):
+    return AlexNet(caffemodel)
+
+
+def assert_holds(model, weights, names):
+    for name in names:
+        for variable, part in zip(model.get_layer(name).weights, ("kernel", "bias"), strict=True):
+            np.testing.assert_array_equal(variable, weights[f"{name}/{part}"], err_msg=name)
+
+
+CONVOLUTIONS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
+FULLY_CONNECTED = ["fc6", "fc7", "fc8"]
+
+
+def test_layers_and_shapes_follow_the_table(complete):
+    assert complete.count_params() == 60_965_224
+    for row in alexnet_lib.describe():
+        layer = complete.get_layer(row.layer.name)
+        assert layer.output.shape == (None, *row.output_shape), row.layer.name
+        assert layer.count_params() == row.parameters, row.layer.name
+
+
+def test_keras_loads_all_from_a_caffemodel(complete, weights):
+    assert_holds(complete, weights, CONVOLUTIONS + FULLY_CONNECTED)
+
+
+def test_include_top_false_stops_at_pool5(caffemodel, weights):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing starts fresh
+        model = AlexNet(caffemodel, include_top=False)
+    assert model.output.shape == (None, 6, 6, 256)
+    assert model.count_params() == 2_334_080
+    assert_holds(model, weights, CONVOLUTIONS)
+
+
+def test_a_file_without_fc_layers_loads_what_it_has(convolutions, weights):
+    with pytest.warns(UserWarning, match=r"convolutions\.npz: these layers start fresh: fc6 .*fc8"):
+        model = AlexNet(convolutions, classes=21)
+    assert_holds(model, weights, CONVOLUTIONS)
+    assert model.count_params() == 56_954_261
+
+
+@pytest.fixture(scope="module")
+def saved(complete, tmp_path_factory):
+    """The complete model, saved by Keras in both ways."""
+    folder = tmp_path_factory.mktemp("keras")
+    complete.save(folder / "model.keras")
+    complete.save_weights(folder / "model.weights.h5")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+def test_keras_files_and_a_head_of_another_size(saved, name, weights):
+    with pytest.warns(UserWarning, match=r"fresh: fc8 \(1000 classes in the file, 5 in the model"):
+        model = AlexNet(saved / name, classes=5)
+    assert_holds(model, weights, [*CONVOLUTIONS, "fc6", "fc7"])
+    assert model.output.shape == (None, 5)
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras, alexnet_lib",
+        "import alexnet_lib, keras",
+        "from alexnet_lib import AlexNet; import keras",
+    ],
+)
+def test_a_saved_model_loads_with_nothing_to_register(tmp_path, imports):
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 4)),
+            alexnet_lib.GroupedConv2D(4, 3, groups=2),
+            alexnet_lib.LocalResponseNormalization(2, 1.0, 2e-5, 0.75),
+        ]
+    )
+    model.save(tmp_path / "small.keras")
+    program = f"{imports}; print(keras.saving.load_model('small.keras').count_params())"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.stdout.strip() == str(model.count_params()), run.stderr
+
+
+def test_dropout_activation_and_regularizer():
+    model = AlexNet(
+        include_top=True,
+        classes=3,
+        dropout=0.25,
+        classifier_activation=None,
+        kernel_initializer="zeros",
+        kernel_regularizer=keras.regularizers.L2(1e-3),
+        name="mine",
+    )
+    assert model.name == "mine"
+    assert model.get_layer("drop6").rate == model.get_layer("drop7").rate == 0.25
+    assert len(model.losses) == 8
+    assert not np.any(model.get_layer("fc6").kernel)
+    assert model.get_layer("prob").activation is keras.activations.linear
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": 0}, "classes=0"),
+        ({"classes": 2.5}, "classes=2.5"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"weights": 7}, "weights=int"),
+        ({"weights": "alexnet.pkl"}, r"ends in \.caffemodel, \.npz.*'alexnet\.pkl'"),
+    ],
+)
+def test_arguments_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        AlexNet(**options)
+
+
+@pytest.fixture
+def backbone():
+    return AlexNet(include_top=False)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"conv9/kernel": (1,), "conv9/bias": (1,)}, "layers that AlexNet does not have: conv9"),
+        ({}, "none of the model's layers"),
+        ({"conv1/kernel": (11, 11, 3, 64), "conv1/bias": (64,)}, r"'conv1': expected kernel.*64"),
+        ({"conv1/kernel": (11, 11, 3, 96)}, r"'conv1': expected kernel and bias.*None\]"),
+    ],
+)
+def test_a_misfit_leaves_the_model_as_it_was(backbone, arrays, message, tmp_path, weights):
+    good = (
+        {f"conv2/{part}": weights[f"conv2/{part}"] for part in ("kernel", "bias")} if arrays else {}
+    )
+    save_npz(tmp_path / "w.npz", good | {k: np.zeros(v, np.float32) for k, v in arrays.items()})
+    before = backbone.get_weights()
+    with pytest.raises(ValueError, match=rf"w\.npz: .*{message}"):
+        load_weights(backbone, tmp_path / "w.npz")
+    for old, new in zip(before, backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("ending", [".caffemodel", ".npz", ".keras", ".weights.h5"])
+def test_broken_and_missing_files_are_named(backbone, ending, tmp_path):
+    path = tmp_path / f"broken{ending}"
+    with pytest.raises(FileNotFoundError):
+        load_weights(backbone, path)
+    path.write_bytes(b"this is no weights file")
+    with pytest.raises(ValueError, match=rf"broken\{ending}: .*expected"):
+        load_weights(backbone, path)
+
+
+def test_imagenet_is_found_by_checksum(caffemodel, monkeypatch, weights):
+    monkeypatch.setenv("ALEXNET_DATA", str(caffemodel.parent))
+    with pytest.raises(FileNotFoundError, match=r"complete\.caffemodel with another checksum"):
+        AlexNet("imagenet")
+    monkeypatch.setattr(files, "CAFFEMODEL_SHA1", files.sha1(caffemodel))
+    assert_holds(AlexNet("imagenet", include_top=False), weights, CONVOLUTIONS)
+
+
+def test_missing_imagenet_says_which_command_brings_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="`python -m alexnet_lib fetch alexnet`"):
+        AlexNet("imagenet")
+
+
+def test_decode_predictions():
+    probabilities = np.zeros((2, 1000), np.float32)
+    probabilities[0, [281, 985]] = 0.75, 0.25
+    probabilities[1, 0] = 1
+    first, second = decode_predictions(probabilities, top=2)
+    assert first == [("n02123045", "tabby", 0.75), ("n11939491", "daisy", 0.25)]
+    assert second[0] == ("n01440764", "tench", 1.0)
+    with pytest.raises(ValueError, match=r"\(batch, 1000\).*shape=\(1, 21\)"):
+        decode_predictions(np.zeros((1, 21)))
+
+
+def test_classes_are_sorted_by_wordnet_id():
+    ids = [wordnet_id for wordnet_id, _ in imagenet_classes()]
+    assert len(ids) == 1000
+    assert ids == sorted(set(ids))
+    assert imagenet_classes()[-1][1].split(", ")[0] == "toilet tissue"
+
+
+def test_import_does_not_load_tensorflow():
+    program = """
+import sys, alexnet_lib
+from alexnet_lib import describe, prototxt, read_caffemodel, load_npz, preprocess_input
+assert not {"tensorflow", "keras"} & set(sys.modules)
+assert set(alexnet_lib.__all__) <= set(dir(alexnet_lib))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_all_public_names_exist():
+    for name in alexnet_lib.__all__:
+        assert getattr(alexnet_lib, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'AlexNett'"):
+        _ = alexnet_lib.AlexNett
