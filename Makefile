@@ -46,6 +46,10 @@ bench: $(INSTALLED) ## Measure speed and memory
 notebooks: $(INSTALLED) ## Run every notebook in place and store its outputs
 	$(BIN)/python book/execute.py
 
+.PHONY: figures
+figures: $(INSTALLED) ## Draw the pictures of the README and the front page anew
+	MPLBACKEND=Agg $(BIN)/python book/draw_figures.py
+
 .PHONY: lint
 lint: $(INSTALLED) ## Check the style of the code and of the notebooks
 	$(BIN)/ruff check .

@@ -1,0 +1,179 @@
+"""The book's pictures: one style for all of them, and the two drawings that chapters share."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+from matplotlib.patches import Polygon
+
+from alexnet_lib.architecture import CLASSES, describe
+
+# Okabe and Ito's palette, told apart with any colour vision; its yellow is too pale for lines.
+PALETTE = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "vermillion": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "black": "#222222",
+}
+GREY = "#8A8A8A"
+SEQUENTIAL = "cividis"  # made for colour-blind readers, evenly lighter from end to end
+TIMES = "\N{MULTIPLICATION SIGN}"
+NOTE = {"boxstyle": "round", "facecolor": "#F2F2F2", "edgecolor": GREY, "linewidth": 0.8}
+
+
+def use_style():
+    """Set matplotlib's defaults for the book.
+
+    Figures are opaque and white with dark text, so that they read the same on a light page and, as
+    a card, on a dark one.
+    """
+    plt.rcParams.update(
+        {
+            "axes.axisbelow": True,
+            "axes.edgecolor": GREY,
+            "axes.grid": False,
+            "axes.labelcolor": PALETTE["black"],
+            "axes.prop_cycle": cycler(color=list(PALETTE.values())),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "axes.titleweight": "bold",
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 144,
+            "figure.facecolor": "white",
+            "figure.figsize": (8, 4),
+            "font.size": 10,
+            "grid.color": "#DDDDDD",
+            "image.cmap": SEQUENTIAL,
+            "legend.frameon": False,
+            "savefig.facecolor": "white",
+            "text.color": PALETTE["black"],
+            "xtick.color": PALETTE["black"],
+            "ytick.color": PALETTE["black"],
+        }
+    )
+
+
+def plot_filters(kernel, columns=16, title="Filters", ax=None):
+    """Show a first layer's kernel as a grid of small colour pictures.
+
+    Every filter is scaled by its own largest magnitude: grey is zero, brighter is positive.
+
+    Args:
+        kernel: array (height, width, 3, count), HWIO, input channels in the order blue, green, red.
+        columns: pictures in a row.
+        title: of the axes.
+        ax: matplotlib axes to draw in; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: where `kernel` does not take three colours.
+    """
+    kernel = np.asarray(kernel)
+    if kernel.ndim != 4 or kernel.shape[2] != 3:
+        raise ValueError(
+            f"expected a kernel of (height, width, 3, count). Received: shape={kernel.shape}"
+        )
+    height, width, _, count = kernel.shape
+    largest = np.maximum(np.abs(kernel).max(axis=(0, 1, 2)), np.finfo(np.float32).tiny)
+    tiles = (0.5 + 0.5 * kernel / largest)[:, :, ::-1].transpose(3, 0, 1, 2)  # BGR to RGB
+    rows = -(-count // columns)
+    canvas = np.ones((rows * (height + 1) + 1, columns * (width + 1) + 1, 3))
+    for index, tile in enumerate(tiles):
+        top = index // columns * (height + 1) + 1
+        left = index % columns * (width + 1) + 1
+        canvas[top : top + height, left : left + width] = tile
+    if ax is None:
+        _, ax = plt.subplots(figsize=(8, 8 * canvas.shape[0] / canvas.shape[1] + 0.5))
+    ax.imshow(canvas, interpolation="nearest")
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.set_xlabel(f"{count} filters, each {height} {TIMES} {width} pixels; grey is zero")
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def draw_architecture(classes=CLASSES, ax=None):
+    """Draw AlexNet's eight layers as volumes, with the two groups as an upper and a lower track.
+
+    Every volume is the output of a layer before pooling. A volume is drawn in two halves where its
+    own layer or the next one works in groups; arrows show which half feeds which, so a layer
+    without groups is where they cross. Sides grow with the square root of height and width, and
+    thickness with that of channels. All of it follows from `describe`.
+
+    Args:
+        classes: number of outputs of fc8.
+        ax: matplotlib axes to draw in; a new figure by default.
+
+    Returns:
+        The axes.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(9, 4.3))
+    rows = describe(classes)
+    steps = [row for row in rows if row.kernel_shape]
+    pitch, track, top, bottom = 10, 8.5, 17.5, -18.5
+    previous = [_draw_volume(ax, 0, 0, rows[0].input_shape, GREY)]
+    _label(ax, 0, bottom, "data", rows[0].input_shape)
+    for column, step in enumerate(steps, start=1):
+        layer, shape, x = step.layer, step.output_shape, column * pitch
+        next_groups = steps[column].layer.groups if column < len(steps) else 1
+        if max(layer.groups, next_groups) == 2:
+            half = (*shape[:-1], shape[-1] // 2)
+            volumes = [
+                _draw_volume(ax, x, track, half, PALETTE["blue"]),
+                _draw_volume(ax, x, -track, half, PALETTE["orange"]),
+            ]
+        else:
+            volumes = [_draw_volume(ax, x, 0, shape, PALETTE["green"])]
+        for i, (_, start) in enumerate(previous):
+            for j, (end, _) in enumerate(volumes):
+                if layer.groups == 1 or i == j:
+                    style = {"arrowstyle": "-|>", "color": "#555555", "shrinkA": 3, "shrinkB": 3}
+                    ax.annotate("", end, start, arrowprops=style)
+        _label(ax, x, bottom, layer.name, shape)
+        if layer.type == "Convolution":
+            window = f"{layer.kernel}{TIMES}{layer.kernel}\nstride {layer.stride}"
+            groups = "2 groups" if layer.groups == 2 else "1 group"
+            ax.text(x, top, f"{window}\n{groups}", ha="center", va="bottom", fontsize=9)
+        previous = volumes
+
+    column = 0  # LRN and pooling stand between the columns of the layers around them
+    notes = {}
+    for row in rows:
+        column += bool(row.kernel_shape)
+        if row.layer.type in ("LRN", "Pooling"):
+            notes.setdefault(column, []).append(row.layer.name)
+    for column, names in notes.items():
+        x = (column + 0.5) * pitch
+        ax.text(x, -14.5, "\n".join(names), ha="center", va="center", fontsize=8.5, bbox=NOTE)
+    ax.set(title="AlexNet: eight layers, two tracks", aspect="equal")
+    ax.set(xlim=(-6, len(steps) * pitch + 4), ylim=(-25, 26))
+    ax.axis("off")
+    return ax
+
+
+def _draw_volume(ax, x, y, shape, color):
+    """Draw a box centred on (x, y); return the points where arrows arrive and leave."""
+    if len(shape) == 3:
+        side, width = np.sqrt(shape[0]), 0.28 * np.sqrt(shape[2])
+    else:
+        side, width = 0.36 * np.sqrt(shape[0]), 1.2
+    depth = 0.2 * min(side, 10)
+    left, right = x - (width + depth) / 2, x + (width - depth) / 2
+    low, high = y - (side + depth) / 2, y + (side - depth) / 2
+    corners = np.array([(left, low), (right, low), (right, high), (left, high)])
+    lid, flank = corners[[3, 2, 2, 3]], corners[[1, 1, 2, 2]]
+    lid[2:] += depth
+    flank[1:3] += depth
+    for face, alpha in ((corners, 0.95), (lid, 0.45), (flank, 0.7)):
+        ax.add_patch(Polygon(face, facecolor=color, edgecolor="white", linewidth=0.8, alpha=alpha))
+    return (left, y), (right + depth, y)
+
+
+def _label(ax, x, y, name, shape):
+    ax.text(x, y, name, ha="center", va="top", weight="bold")
+    ax.text(x, y - 3.5, TIMES.join(map(str, shape)), ha="center", va="top", fontsize=8.5)
