@@ -294,8 +294,11 @@ def write_caffemodel(path, layers, name="AlexNet"):
         name: the network's name.
 
     Raises:
-        ValueError: where a blob is not float32 (a silent cast would not be bit-exact) or is empty.
+        ValueError: where a blob is not float32 (a silent cast would not be bit-exact) or is empty,
+            or a layer has no name.
     """
+    if "" in layers:
+        raise ValueError(f"{path}: expected a name for every layer, found an empty one")
     with atomic_path(path) as partial, open(partial, "wb") as file:
         file.write(_record(1, name.encode()))
         for layer, blobs in layers.items():
