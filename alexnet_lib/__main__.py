@@ -28,15 +28,29 @@ def main():
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["alexnet"]))
+@click.argument("what", nargs=-1, type=click.Choice(["ucmerced", "alexnet"]))
 def fetch(what):
-    """Download BVLC's official weights (244 MB) and verify their checksum.
+    """Download the UC Merced images (332 MB), BVLC's official weights (244 MB), or both.
+
+    A download that was cut off goes on where it stopped; checksums are verified before anything is
+    installed; what is there already is left alone.
 
     \b
-    Example:
-      python -m alexnet_lib fetch alexnet
+    Examples:
+      python -m alexnet_lib fetch
+      python -m alexnet_lib fetch ucmerced
     """  # noqa: D301 - click wants the character
-    click.echo(files.fetch_imagenet_weights())
+    from alexnet_lib.fetch import fetch_imagenet_weights, fetch_ucmerced
+
+    fetchers = {"ucmerced": fetch_ucmerced, "alexnet": fetch_imagenet_weights}
+    failures = []
+    for name in what or fetchers:
+        try:
+            click.echo(fetchers[name]())
+        except OSError as error:  # the other may still be had
+            failures.append(str(error))
+    if failures:
+        raise click.ClickException("\n".join(failures))
 
 
 @main.command()
