@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from alexnet_lib.evaluation import evaluate
-from alexnet_lib.features import Features
+from alexnet_lib.features import VIEWS, Features, compute_features
 from alexnet_lib.files import atomic_path
 from alexnet_lib.model import AlexNet
 from alexnet_lib.splits import k_folds, split
-from alexnet_lib.training import RECIPES, FeatureSubset, ImageSubset, finetune
+from alexnet_lib.training import CONVOLUTIONS, RECIPES, FeatureSubset, ImageSubset, finetune
 
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless")
 
@@ -36,6 +36,28 @@ def fresh_model(classes, seed=0, weights=None):
     keras.utils.set_random_seed(seed)
     start = keras.initializers.RandomNormal(stddev=0.005)
     return AlexNet(weights, classes=classes, kernel_initializer=start)
+
+
+def trainable_data(model, images, recipe):
+    """Return what to train on: the images, or their features where the convolutions are frozen.
+
+    Args:
+        model: `AlexNet` with the convolutions' weights.
+        images: `Images`.
+        recipe: `Recipe`.
+
+    Returns:
+        `Images`, or `Features` of all 8 views.
+    """
+    if set(recipe.layers) & set(CONVOLUTIONS):
+        return images
+    return compute_features(model, images, VIEWS)
+
+
+def subsets_of(data, *parts):
+    """Return a subset of `data` for each array of indices, of the kind that `finetune` takes."""
+    kind = FeatureSubset if isinstance(data, Features) else ImageSubset
+    return [kind(data, indices) for indices in parts]
 
 
 def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weights=None,
@@ -61,7 +83,6 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         folds and predictions, both `pandas.DataFrame`.
     """
     settings = RECIPES[recipe] if isinstance(recipe, str) else recipe
-    subset = FeatureSubset if isinstance(data, Features) else ImageSubset
     fold_of = k_folds(data.labels, groups, k, seed)
     folds, predictions = [], []
     for fold in range(k):
@@ -70,14 +91,12 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         part = split(data.labels[inside], inner, (8 / 9, 1 / 9, 0), seed)
         train, validation = inside[part == "train"], inside[part == "validation"]
         model = fresh_model(len(data.classes), seed + fold, weights)
-        history = finetune(
-            model, subset(data, train), subset(data, validation), settings, seed=seed + fold,
-            progress=progress,
-        )  # fmt: skip
+        subsets = subsets_of(data, train, validation, test)
+        history = finetune(model, *subsets[:2], settings, seed=seed + fold, progress=progress)
         row = {"fold": fold, "train": len(train), "validation": len(validation), "test": len(test)}
         row |= {"epochs": len(history), "val_accuracy": history["val_accuracy"].max()}
         for number in sorted({1, views}):
-            result = evaluate(model, subset(data, test), number)
+            result = evaluate(model, subsets[2], number)
             row[f"accuracy_{number}"] = result.accuracy
         folds.append(row)
         predictions.append(

@@ -91,6 +91,31 @@ class Evaluation(NamedTuple):
         ]
         return pd.DataFrame(rows, columns=["image", "true", "predicted", "probability"])
 
+    def reliability(self, bins=10):
+        """Return how often predictions of about the same probability are right.
+
+        Args:
+            bins: number of equal parts of the probabilities from 0 to 1; empty ones are left out.
+
+        Returns:
+            `pandas.DataFrame`, a row a bin: images, probability (the mean of the largest),
+            accuracy, low and high (its 95 % interval).
+        """
+        table = pd.DataFrame(
+            {
+                "probability": self.probabilities.max(axis=1).astype(float),
+                "accuracy": self.labels == self.predictions,
+            }
+        )
+        bin_of = np.minimum((table["probability"] * bins).astype(int), bins - 1)
+        groups = table.groupby(bin_of)
+        right, images = groups["accuracy"].sum(), groups.size()
+        intervals = [wilson_interval(*pair) for pair in zip(right, images, strict=True)]
+        table = groups.mean().reset_index(drop=True)
+        table.insert(0, "images", images.to_numpy())
+        table[["low", "high"]] = intervals
+        return table
+
 
 def wilson_interval(right, total, confidence=0.95):
     """Return the Wilson score interval of a share, (low, high).

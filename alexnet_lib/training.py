@@ -66,7 +66,7 @@ RECIPES = {
         optimizer="sgd", learning_rate=1e-4, schedule="exponential", decay=0.99, l2=1e-3,
         batch_size=32, epochs=20,
     ),
-    "recommended": Recipe(weight_decay=0.05, label_smoothing=0.1),
+    "recommended": Recipe(learning_rate=1e-4, weight_decay=0.05, label_smoothing=0.1, epochs=25),
     "all-layers": Recipe(
         layers=CONVOLUTIONS + FC, learning_rate=1e-3, conv_learning_rate=1e-4, warmup=1,
         weight_decay=0.05, label_smoothing=0.1, batch_size=32,
