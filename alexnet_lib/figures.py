@@ -197,8 +197,8 @@ def plot_confusion(matrix, title="Confusion matrix", ax=None):
     diagonal = np.eye(n + 1, dtype=bool)
     mistakes = shown[~diagonal]
     if ax is None:
-        side = 2 + 0.3 * (n + 1)
-        _, ax = plt.subplots(figsize=(side + 0.4, side))
+        side = 0.3 * (n + 1)
+        _, ax = plt.subplots(figsize=(side + 1.9, side + 2))
     for values, mask, palette, most in (
         (shown, ~diagonal, "Blues", 1.0),
         (shown, diagonal, "Oranges", np.nanmax(mistakes, initial=0.01)),
@@ -206,8 +206,8 @@ def plot_confusion(matrix, title="Confusion matrix", ax=None):
     ):
         sns.heatmap(
             values, mask=mask | np.isnan(values), cmap=palette, vmin=0, vmax=most, annot=text,
-            fmt="", annot_kws={"fontsize": 8}, linewidths=0.5, linecolor="#EEEEEE", square=True,
-            cbar=False, xticklabels=[*matrix.columns, rates[names[0]]],
+            fmt="", annot_kws={"fontsize": 8}, linewidths=0.5, linecolor="#EEEEEE", cbar=False,
+            xticklabels=[*matrix.columns, rates[names[0]]],
             yticklabels=[*matrix.index, rates[names[1]]], ax=ax,
         )  # fmt: skip
     for line in (ax.axhline, ax.axvline):
@@ -234,7 +234,7 @@ def plot_reliability(table, title="Reliability", axes=None):
     """
     if axes is None:
         _, axes = plt.subplots(
-            2, 1, figsize=(5.5, 6.2), sharex=True, gridspec_kw={"height_ratios": [3, 1]}
+            2, 1, figsize=(6, 6), sharex=True, gridspec_kw={"height_ratios": [3, 1]}
         )
     upper, lower = axes
     upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="honest: as often as it says")
@@ -244,7 +244,6 @@ def plot_reliability(table, title="Reliability", axes=None):
         fmt="o-", color=PALETTE["blue"], linewidth=1.5, capsize=3, label="seen, 95 % interval",
     )  # fmt: skip
     upper.set(title=title, ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.03))
-    upper.set_aspect("equal")
     upper.legend(loc="upper left")
     bars = lower.bar(table["probability"], table["images"], 0.05, color=PALETTE["sky"])
     lower.bar_label(bars, fontsize=8)

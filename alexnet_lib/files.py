@@ -6,6 +6,9 @@ import os
 import uuid
 from pathlib import Path
 
+# Results of the book's own runs, with settings, seeds and versions.
+RESULTS = Path(__file__).resolve().parent.parent / "data" / "results"
+
 CAFFEMODEL = "bvlc_alexnet.caffemodel"
 # From BVLC/caffe, models/bvlc_alexnet/readme.md; the model is released for unrestricted use.
 CAFFEMODEL_SHA1 = "9116a64c0fbe4459d18f4bb6b56d647b63920377"

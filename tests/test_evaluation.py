@@ -61,6 +61,22 @@ def test_interval_is_of_the_accuracy(evaluation):
     assert evaluation.interval() == wilson_interval(4, 6)
 
 
+def test_reliability_by_hand(evaluation):
+    table = evaluation.reliability(bins=2)  # the 0.4 alone; then 0.8, 0.5, 0.9, 0.7 and 0.8
+    assert table["images"].tolist() == [1, 5]
+    assert table["probability"].tolist() == pytest.approx([0.4, 3.7 / 5])
+    assert table["accuracy"].tolist() == pytest.approx([0, 4 / 5])
+    assert tuple(table.loc[1, ["low", "high"]]) == wilson_interval(4, 5)
+
+
+def test_reliability_has_no_empty_bins_and_keeps_certainty(evaluation):
+    probabilities = evaluation.probabilities.copy()
+    probabilities[5] = [0, 0, 1]
+    table = evaluation._replace(probabilities=probabilities).reliability()
+    assert table["images"].tolist() == [1, 1, 1, 1, 2]
+    assert table["probability"].iloc[-1] == pytest.approx(0.95)
+
+
 @pytest.fixture
 def features():
     codes = np.random.default_rng(0).integers(0, 50, (8, 7, 6, 6, 256), np.uint8)
