@@ -154,7 +154,7 @@ def finetune(folder, output, recipe, epochs, seed, weights):
       python -m alexnet_lib finetune -o runs/ucmerced
       python -m alexnet_lib finetune my_images -o runs/mine --epochs 10
     """  # noqa: D301 - click wants the character
-    from alexnet_lib.crossval import fresh_model, subsets_of, trainable_data
+    from alexnet_lib.cross_validation import fresh_model, subsets_of, trainable_data
     from alexnet_lib.dataset import duplicate_groups
     from alexnet_lib.evaluation import evaluate
     from alexnet_lib.splits import UCMERCED_SPLIT, apply_split, read_split, split, write_split
@@ -193,7 +193,7 @@ def crossval(folder, output, recipe, epochs, seed, weights, k):
     Example:
       python -m alexnet_lib crossval -o data/results/frozen_5fold
     """  # noqa: D301 - click wants the character
-    from alexnet_lib.crossval import crossval, fresh_model, trainable_data
+    from alexnet_lib.cross_validation import crossval, fresh_model, trainable_data
     from alexnet_lib.dataset import duplicate_groups
     from alexnet_lib.features import VIEWS
 

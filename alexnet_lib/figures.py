@@ -206,13 +206,13 @@ def plot_confusion(matrix, title="Confusion matrix", ax=None):
     ):
         sns.heatmap(
             values, mask=mask | np.isnan(values), cmap=palette, vmin=0, vmax=most, annot=text,
-            fmt="", annot_kws={"fontsize": 8}, linewidths=0.5, linecolor="#EEEEEE", cbar=False,
+            fmt="", annot_kws={"fontsize": 9}, linewidths=0.5, linecolor="#EEEEEE", cbar=False,
             xticklabels=[*matrix.columns, rates[names[0]]],
             yticklabels=[*matrix.index, rates[names[1]]], ax=ax,
         )  # fmt: skip
     for line in (ax.axhline, ax.axvline):
         line(n, color=PALETTE["black"], linewidth=1.2)
-    ax.tick_params(length=0, labelsize=9)
+    ax.tick_params(length=0)
     ax.tick_params(axis="x", rotation=90)
     ax.tick_params(axis="y", rotation=0)
     words = {"true": "true class", "predicted": "predicted class"}

@@ -42,7 +42,7 @@ def test_heat_map_shows_counts_and_margins(matrix):
 def test_margins_follow_the_names_of_the_axes(matrix):
     ax = figures.plot_confusion(matrix.T, title="turned")
     assert (ax.get_ylabel(), ax.get_xlabel()) == ("predicted class", "true class")
-    assert ax.get_title(loc="left") == "turned"
+    assert ax.get_title(loc=plt.rcParams["axes.titlelocation"]) == "turned"
     labels = [
         [label.get_text() for label in axis.get_ticklabels()] for axis in (ax.yaxis, ax.xaxis)
     ]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from alexnet_lib import crossval
+from alexnet_lib import cross_validation
 from alexnet_lib.__main__ import main
 from alexnet_lib.dataset import read_folder
 from alexnet_lib.training import FeatureSubset, ImageSubset, Recipe
@@ -32,7 +32,7 @@ def small_network(monkeypatch):
         x = keras.layers.Dense(classes, name="fc8")(x)
         return keras.Model(inputs, keras.layers.Activation("softmax", name="prob")(x))
 
-    monkeypatch.setattr(crossval, "fresh_model", build)
+    monkeypatch.setattr(cross_validation, "fresh_model", build)
     return build
 
 
@@ -54,19 +54,19 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
     small_network, folder, tmp_path, monkeypatch
 ):
     images = read_folder(folder)
-    features = crossval.trainable_data(small_network(2), images, RECIPE)
+    features = cross_validation.trainable_data(small_network(2), images, RECIPE)
     assert features.codes.shape == (8, 40, 6, 6, 256)
     seen = []
-    finetune = crossval.finetune
+    finetune = cross_validation.finetune
 
     def spy(model, train, validation, *args, **options):
         seen.append((train.indices, validation.indices))
         return finetune(model, train, validation, *args, **options)
 
-    monkeypatch.setattr(crossval, "finetune", spy)
+    monkeypatch.setattr(cross_validation, "finetune", spy)
     same = np.arange(40)
     same[images.names.index("dark/7")] = images.names.index("dark/3")
-    folds, predictions = crossval.crossval(
+    folds, predictions = cross_validation.crossval(
         features, RECIPE, k=4, views=8, groups=same, folder=tmp_path / "results", progress=False
     )
     assert sorted(predictions["image"]) == sorted(images.names)
@@ -89,11 +89,13 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
 
 def test_frozen_convolutions_run_once_and_trained_ones_see_images(small_network, folder):
     images = read_folder(folder)
-    assert crossval.trainable_data(None, images, RECIPE._replace(layers=("conv1",))) is images
-    (subset,) = crossval.subsets_of(images, np.arange(3))
+    assert (
+        cross_validation.trainable_data(None, images, RECIPE._replace(layers=("conv1",))) is images
+    )
+    (subset,) = cross_validation.subsets_of(images, np.arange(3))
     assert isinstance(subset, ImageSubset)
-    features = crossval.trainable_data(small_network(2), images, RECIPE)
-    (subset,) = crossval.subsets_of(features, np.arange(3))
+    features = cross_validation.trainable_data(small_network(2), images, RECIPE)
+    (subset,) = cross_validation.subsets_of(features, np.arange(3))
     assert isinstance(subset, FeatureSubset)
 
 
