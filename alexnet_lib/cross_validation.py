@@ -76,7 +76,7 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         groups: int (images,), what must stay in one fold; as `duplicate_groups` returns it.
         weights: of the convolutions, as in `AlexNet`; not needed for features.
         folder: where to write folds.csv, a row a fold with settings and versions, and
-            predictions.csv, a row an image. None writes nothing.
+            predictions.csv, a row an image, with all `views`. None writes nothing.
         progress: show bars.
 
     Returns:

@@ -202,7 +202,7 @@ def plot_confusion(matrix, title="Confusion matrix", ax=None):
     for values, mask, palette, most in (
         (shown, ~diagonal, "Blues", 1.0),
         (shown, diagonal, "Oranges", np.nanmax(mistakes, initial=0.01)),
-        (1 - margins, np.zeros_like(diagonal), "Greys", 2.0),  # pale: these are not counts
+        (1 - margins, np.zeros_like(diagonal), "Greys", 1.0),
     ):
         sns.heatmap(
             values, mask=mask | np.isnan(values), cmap=palette, vmin=0, vmax=most, annot=text,
