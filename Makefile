@@ -38,6 +38,10 @@ book: $(INSTALLED) ## Run every notebook, build the book and check every link in
 test: $(INSTALLED) ## Test the library, then run every notebook against its stored outputs
 	$(BIN)/python -m pytest
 
+.PHONY: data
+data: $(INSTALLED) ## Download the UC Merced images and the official weights (576 MB)
+	$(BIN)/python -m alexnet_lib fetch
+
 .PHONY: bench
 bench: $(INSTALLED) ## Measure speed and memory
 	$(BIN)/python -m benchmarks

@@ -1,4 +1,4 @@
-"""Move Caffe's AlexNet to TensorFlow, and be sure that it is right.
+"""Move Caffe's AlexNet to TensorFlow, be sure that it is right, and fine-tune it.
 
 Public names are found on first use, so that reading a `.caffemodel` does not load TensorFlow.
 """
@@ -12,10 +12,25 @@ __version__ = "0.1.0"
 _HOMES = {
     "architecture": ["LAYERS", "describe", "prototxt"],
     "caffemodel": ["CaffeModelError", "read_caffemodel", "write_caffemodel"],
+    "cross_validation": ["crossval", "fresh_model"],
+    "dataset": ["Images", "duplicate_groups", "find_ucmerced", "read_folder"],
+    "evaluation": ["Evaluation", "evaluate", "wilson_interval"],
+    "features": ["Features", "compute_features", "load_features", "save_features"],
     "files": ["data_directory", "find_caffemodel"],
     "images": ["preprocess_input", "read_image"],
     "layers": ["GroupedConv2D", "LocalResponseNormalization", "local_response_normalization"],
     "model": ["AlexNet", "decode_predictions", "load_weights"],
+    "pipeline": ["augment", "eight_views", "image_dataset", "record_dataset"],
+    "records": ["check_records", "read_records", "write_records"],
+    "splits": ["apply_split", "k_folds", "read_split", "split", "write_split"],
+    "training": [
+        "RECIPES",
+        "FeatureSubset",
+        "ImageSubset",
+        "Recipe",
+        "TrainingDiverged",
+        "finetune",
+    ],
     "weights": [
         "caffe_to_tensorflow",
         "load_npz",

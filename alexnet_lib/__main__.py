@@ -28,15 +28,29 @@ def main():
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["alexnet"]))
+@click.argument("what", nargs=-1, type=click.Choice(["ucmerced", "alexnet"]))
 def fetch(what):
-    """Download BVLC's official weights (244 MB) and verify their checksum.
+    """Download the UC Merced images (332 MB), BVLC's official weights (244 MB), or both.
+
+    A download that was cut off goes on where it stopped; checksums are verified before anything is
+    installed; what is there already is left alone.
 
     \b
-    Example:
-      python -m alexnet_lib fetch alexnet
+    Examples:
+      python -m alexnet_lib fetch
+      python -m alexnet_lib fetch ucmerced
     """  # noqa: D301 - click wants the character
-    click.echo(files.fetch_imagenet_weights())
+    from alexnet_lib.fetch import fetch_imagenet_weights, fetch_ucmerced
+
+    fetchers = {"ucmerced": fetch_ucmerced, "alexnet": fetch_imagenet_weights}
+    failures = []
+    for name in what or fetchers:
+        try:
+            click.echo(fetchers[name]())
+        except OSError as error:  # the other may still be had
+            failures.append(str(error))
+    if failures:
+        raise click.ClickException("\n".join(failures))
 
 
 @main.command()
@@ -69,6 +83,176 @@ def convert(source, target):
         )
     parameters = sum(array.size for array in weights.values())
     click.echo(f"{target}: {len(weights) // 2} layers, {parameters:,} parameters")
+
+
+def _data(folder):
+    """Read the images of a folder, by default UC Merced's in the data directory."""
+    from alexnet_lib.dataset import find_ucmerced, read_folder
+
+    folder = folder or find_ucmerced()
+    if folder is None:
+        raise FileNotFoundError(
+            f"{files.data_directory()}: no UCMerced_LandUse/Images there. Run `python -m "
+            "alexnet_lib fetch ucmerced`, or name a folder of class folders of your own."
+        )
+    return read_folder(folder)
+
+
+def _weights(weights):
+    """Return the file of trained weights to start from."""
+    found = weights or files.find_caffemodel()
+    if found is None:
+        raise FileNotFoundError(
+            f"{files.data_directory()}: no .caffemodel there. Run `python -m alexnet_lib fetch "
+            "alexnet`, or name a file with --weights."
+        )
+    return found
+
+
+def _recipe(name, epochs):
+    from alexnet_lib.training import RECIPES
+
+    recipe = RECIPES[name]
+    return recipe if epochs is None else recipe._replace(epochs=epochs)
+
+
+def _training_options(command):
+    """Add the options that `finetune` and `crossval` share."""
+    options = [
+        click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path)),
+        click.option(
+            "--output", "-o", required=True, type=click.Path(path_type=Path),
+            help="Folder for the results; it may hold a run to go on with.",
+        ),
+        click.option(
+            "--recipe", default="recommended", show_default=True,
+            type=click.Choice(["original", "recommended", "all-layers"]),
+            help="The first two train fc6-fc8 on frozen convolutions.",
+        ),
+        click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's own."),
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
+        click.option(
+            "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Start from this file instead of the data directory's.",
+        ),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@_training_options
+def finetune(folder, output, recipe, epochs, seed, weights):
+    """Fine-tune AlexNet on FOLDER, a folder of class folders; by default on UC Merced.
+
+    Images are split 80/10/10, the epoch is chosen by validation, and the test images are looked at
+    once, at the end. A run that was killed goes on from its last epoch when it is called again.
+
+    \b
+    Examples:
+      python -m alexnet_lib finetune -o runs/ucmerced
+      python -m alexnet_lib finetune my_images -o runs/mine --epochs 10
+    """  # noqa: D301 - click wants the character
+    from alexnet_lib.cross_validation import fresh_model, subsets_of, trainable_data
+    from alexnet_lib.dataset import duplicate_groups
+    from alexnet_lib.evaluation import evaluate
+    from alexnet_lib.splits import UCMERCED_SPLIT, apply_split, read_split, split, write_split
+    from alexnet_lib.training import finetune
+
+    weights, recipe = _weights(weights), _recipe(recipe, epochs)
+    images = _data(folder)
+    if folder is None:
+        dealt = read_split(UCMERCED_SPLIT)
+    else:
+        parts = split(images.labels, duplicate_groups(images), seed=seed)
+        dealt = dict(zip(images.names, parts.tolist(), strict=True))
+    part = apply_split(images, dealt)
+    model = fresh_model(len(images.classes), seed, weights)
+    data = trainable_data(model, images, recipe)
+    train, validation, test = subsets_of(data, part["train"], part["validation"], part["test"])
+    finetune(model, train, validation, recipe, output, seed)
+    write_split(output / "split.csv", images.names, [dealt[name] for name in images.names])
+    with files.atomic_path(output / "classes.txt") as partial:
+        partial.write_text("\n".join(images.classes) + "\n", "utf-8")
+    with files.atomic_path(output / "model.keras") as partial:
+        model.save(partial)
+    _show(evaluate(model, test))
+    click.echo(f"Saved in {output}; `python -m alexnet_lib predict -m {output} IMAGE` uses it.")
+
+
+@main.command()
+@_training_options
+@click.option("--folds", "k", default=5, show_default=True, type=click.IntRange(2))
+def crossval(folder, output, recipe, epochs, seed, weights, k):
+    """Train and test K times on FOLDER, so that every image is tested once.
+
+    Writes folds.csv, with all settings and versions, and predictions.csv.
+
+    \b
+    Example:
+      python -m alexnet_lib crossval -o data/results/frozen_5fold
+    """  # noqa: D301 - click wants the character
+    from alexnet_lib.cross_validation import crossval, fresh_model, trainable_data
+    from alexnet_lib.dataset import duplicate_groups
+    from alexnet_lib.features import VIEWS
+
+    weights, recipe = _weights(weights), _recipe(recipe, epochs)
+    images = _data(folder)
+    data = trainable_data(fresh_model(len(images.classes), seed, weights), images, recipe)
+    folds, _ = crossval(
+        data, recipe, k, seed, VIEWS, duplicate_groups(images), weights, folder=output
+    )
+    for views in (1, VIEWS):
+        accuracy = folds[f"accuracy_{views}"]
+        click.echo(f"{views} view(s): {accuracy.mean():.2%} +- {accuracy.std():.2%}")
+
+
+def _show(result):
+    low, high = result.interval()
+    click.echo(
+        f"accuracy {result.accuracy:.2%} on {len(result.labels)} images "
+        f"(95 % interval {low:.1%} to {high:.1%})"
+    )
+    click.echo(result.report().to_string(float_format="{:.3f}".format))
+    click.echo(result.confused_pairs(5).to_string(index=False))
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--model", "-m", required=True,
+    help="A folder that `finetune` wrote, or 'imagenet' for BVLC's official weights.",
+)  # fmt: skip
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1))
+def predict(images, model, top):
+    """Name the most probable classes of IMAGES.
+
+    \b
+    Examples:
+      python -m alexnet_lib predict -m runs/ucmerced field.png harbour.tif
+      python -m alexnet_lib predict -m imagenet cat.jpg --top 3
+    """  # noqa: D301 - click wants the character
+    from alexnet_lib.images import preprocess_input, read_image
+    from alexnet_lib.model import AlexNet, imagenet_classes
+
+    batches = [preprocess_input(read_image(path), resize="stretch") for path in images]
+    if model == "imagenet":
+        network = AlexNet("imagenet")
+        classes = [names.split(",")[0] for _, names in imagenet_classes()]
+    else:
+        import keras
+
+        listed = Path(model) / "classes.txt"
+        if not listed.is_file():
+            raise FileNotFoundError(f"{model}: expected a folder that `finetune` wrote")
+        classes = listed.read_text("utf-8").splitlines()
+        network = keras.saving.load_model(Path(model) / "model.keras")
+    for path, batch in zip(images, batches, strict=True):
+        probabilities = network(batch, training=False).numpy()[0]
+        click.echo(path)
+        for index in (-probabilities).argsort(kind="stable")[:top]:
+            click.echo(f"  {probabilities[index]:7.2%}  {classes[index]}")
 
 
 if __name__ == "__main__":

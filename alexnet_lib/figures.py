@@ -1,7 +1,8 @@
-"""The book's pictures: one style for all of them, and the two drawings that chapters share."""
+"""The book's pictures: one style for all of them, and the drawings that chapters share."""
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 from cycler import cycler
 from matplotlib.patches import Polygon
 
@@ -154,6 +155,101 @@ def draw_architecture(classes=CLASSES, ax=None):
     ax.set(xlim=(-6, len(steps) * pitch + 4), ylim=(-25, 26))
     ax.axis("off")
     return ax
+
+
+def plot_confusion(matrix, title="Confusion matrix", ax=None):
+    """Show a confusion matrix with the recall of each true class and the precision of each guess.
+
+    Counts are written in the cells; no count is an empty cell. Right answers are blue and mistakes
+    orange, each darker with their share of the true class. The margins are in percent, greyer
+    where they are lower, and the accuracy is where they meet.
+
+    Args:
+        matrix: `pandas.DataFrame` (classes, classes) of counts with the same classes in rows and
+            columns. Its axes are named "true" and "predicted", in either order.
+        title: of the axes.
+        ax: matplotlib axes to draw in; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: where the axes do not say which of them is the truth, or the classes differ.
+    """
+    names = (matrix.index.name, matrix.columns.name)
+    rates = {"true": "recall (%)", "predicted": "precision (%)"}
+    if sorted(map(str, names)) != sorted(rates) or list(matrix.index) != list(matrix.columns):
+        raise ValueError(
+            "expected the same classes in rows and columns, and axes named 'true' and 'predicted'. "
+            f"Received: axes named {names}, shape={matrix.shape}"
+        )
+    counts = matrix.to_numpy()
+    n, right = len(counts), np.diag(counts)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a class without images has no rate
+        margins = np.full((n + 1, n + 1), np.nan)
+        margins[:n, n], margins[n, :n] = right / counts.sum(axis=1), right / counts.sum(axis=0)
+        margins[n, n] = right.sum() / counts.sum()
+        share = counts / counts.sum(axis=names.index("predicted"), keepdims=True)
+    shown = np.pad(np.where(counts > 0, share, np.nan), (0, 1), constant_values=np.nan)
+    text = np.pad(counts.astype(object), (0, 1), constant_values="")
+    text[~np.isnan(margins)] = [f"{rate:.0f}" for rate in 100 * margins[~np.isnan(margins)]]
+    text[n, n] = f"{100 * margins[n, n]:.1f}"
+    diagonal = np.eye(n + 1, dtype=bool)
+    mistakes = shown[~diagonal]
+    if ax is None:
+        side = 0.3 * (n + 1)
+        _, ax = plt.subplots(figsize=(side + 1.9, side + 2))
+    for values, mask, palette, most in (
+        (shown, ~diagonal, "Blues", 1.0),
+        (shown, diagonal, "Oranges", np.nanmax(mistakes, initial=0.01)),
+        (1 - margins, np.zeros_like(diagonal), "Greys", 1.0),
+    ):
+        sns.heatmap(
+            values, mask=mask | np.isnan(values), cmap=palette, vmin=0, vmax=most, annot=text,
+            fmt="", annot_kws={"fontsize": 9}, linewidths=0.5, linecolor="#EEEEEE", cbar=False,
+            xticklabels=[*matrix.columns, rates[names[0]]],
+            yticklabels=[*matrix.index, rates[names[1]]], ax=ax,
+        )  # fmt: skip
+    for line in (ax.axhline, ax.axvline):
+        line(n, color=PALETTE["black"], linewidth=1.2)
+    ax.tick_params(length=0)
+    ax.tick_params(axis="x", rotation=90)
+    ax.tick_params(axis="y", rotation=0)
+    words = {"true": "true class", "predicted": "predicted class"}
+    ax.set(title=title, ylabel=words[names[0]], xlabel=words[names[1]])
+    return ax
+
+
+def plot_reliability(table, title="Reliability", axes=None):
+    """Show how often predictions of each probability are right, above how many there are.
+
+    Args:
+        table: `pandas.DataFrame` as `Evaluation.reliability` returns it: a row a bin with the
+            columns images, probability (their mean), accuracy, low and high (its interval).
+        title: of the upper axes.
+        axes: two matplotlib axes to draw in; a new figure by default.
+
+    Returns:
+        The two axes.
+    """
+    if axes is None:
+        _, axes = plt.subplots(
+            2, 1, figsize=(6, 6), sharex=True, gridspec_kw={"height_ratios": [3, 1]}
+        )
+    upper, lower = axes
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="honest: as often as it says")
+    upper.errorbar(
+        table["probability"], table["accuracy"],
+        [table["accuracy"] - table["low"], table["high"] - table["accuracy"]],
+        fmt="o-", color=PALETTE["blue"], linewidth=1.5, capsize=3, label="seen, 95 % interval",
+    )  # fmt: skip
+    upper.set(title=title, ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.03))
+    upper.legend(loc="upper left")
+    bars = lower.bar(table["probability"], table["images"], 0.05, color=PALETTE["sky"])
+    lower.bar_label(bars, fontsize=8)
+    lower.set(xlabel="probability that the network gives its answer", ylabel="images")
+    lower.margins(y=0.25)
+    return axes
 
 
 def _draw_volume(ax, x, y, shape, color):

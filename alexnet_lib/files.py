@@ -1,4 +1,4 @@
-"""Where data lies, and how files come to be: found by checksum, fetched, written atomically."""
+"""Where data lies, and how files come to be: found by checksum, written atomically."""
 
 import contextlib
 import hashlib
@@ -6,8 +6,10 @@ import os
 import uuid
 from pathlib import Path
 
+# Results of the book's own runs, with settings, seeds and versions.
+RESULTS = Path(__file__).resolve().parent.parent / "data" / "results"
+
 CAFFEMODEL = "bvlc_alexnet.caffemodel"
-CAFFEMODEL_URL = "http://dl.caffe.berkeleyvision.org/bvlc_alexnet.caffemodel"
 # From BVLC/caffe, models/bvlc_alexnet/readme.md; the model is released for unrestricted use.
 CAFFEMODEL_SHA1 = "9116a64c0fbe4459d18f4bb6b56d647b63920377"
 
@@ -48,9 +50,9 @@ def naming(path):
         raise ValueError(f"{path}: {error}") from error
 
 
-def sha1(path):
-    """Return the SHA-1 of a file as a hexadecimal string."""
-    digest = hashlib.sha1(usedforsecurity=False)
+def checksum(path, algorithm="sha1"):
+    """Return a file's checksum, by an algorithm that `hashlib` knows, as a hexadecimal string."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
@@ -64,7 +66,7 @@ def find_caffemodel():
     convolutions alone.
     """
     found = sorted(data_directory().glob("*.caffemodel"))
-    return min(found, key=lambda path: sha1(path) != CAFFEMODEL_SHA1, default=None)
+    return min(found, key=lambda path: checksum(path) != CAFFEMODEL_SHA1, default=None)
 
 
 def find_imagenet_weights():
@@ -77,38 +79,11 @@ def find_imagenet_weights():
         FileNotFoundError: where no file there has the checksum; says which command brings it.
     """
     best, folder = find_caffemodel(), data_directory()
-    if best is not None and sha1(best) == CAFFEMODEL_SHA1:
+    if best is not None and checksum(best) == CAFFEMODEL_SHA1:
         return best
     seen = "none" if best is None else f"{best.name} with another checksum"
     raise FileNotFoundError(
         f"{folder}: expected {CAFFEMODEL} with SHA-1 {CAFFEMODEL_SHA1}, found {seen}. "
         "Run `python -m alexnet_lib fetch alexnet` to download it (244 MB), or set ALEXNET_DATA "
         "to the folder that has it."
-    )
-
-
-def fetch_imagenet_weights():
-    """Download BVLC's official `.caffemodel` into the data directory and verify it.
-
-    Returns:
-        The file's `Path`. A file that is there already and right is not fetched again.
-
-    Raises:
-        OSError: where the host does not answer.
-        ValueError: where the bytes that came have another checksum; they are not kept.
-    """
-    import pooch
-
-    with contextlib.suppress(FileNotFoundError):
-        return find_imagenet_weights()
-    folder = data_directory()
-    folder.mkdir(parents=True, exist_ok=True)
-    return Path(
-        pooch.retrieve(
-            CAFFEMODEL_URL,
-            known_hash=f"sha1:{CAFFEMODEL_SHA1}",
-            fname=CAFFEMODEL,
-            path=folder,
-            downloader=pooch.HTTPDownloader(progressbar=True, timeout=30),
-        )
     )

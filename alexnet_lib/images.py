@@ -76,27 +76,37 @@ def preprocess_input(images, resize=None, channels="bgr"):
                 f"expected images of {INPUT_SIZE}x{INPUT_SIZE}, or a choice how to resize them: "
                 f"resize= one of {RESIZES}. Received: {images.shape[1]}x{images.shape[2]}"
             )
-        images = np.stack([_resize(image, resize) for image in images])
+        images = np.stack([resize_image(image, resize) for image in images])
     if channels == "rgb":
         images = images[..., ::-1]
     return images.astype(np.float32) - IMAGENET_MEAN
 
 
-def _resize(image, resize):
+def resize_image(image, resize, size=INPUT_SIZE):
+    """Bring one image to a square of `size` pixels a side, in one of `preprocess_input`'s ways.
+
+    Args:
+        image: array (height, width, 3), pixels 0-255.
+        resize: "stretch", "center" or "caffe".
+        size: at most 256, the side that "center" and "caffe" crop from.
+
+    Returns:
+        array (size, size, 3): uint8 of uint8, float32 of anything else.
+    """
     height, width = image.shape[:2]
     if resize == "stretch":
-        size = (INPUT_SIZE, INPUT_SIZE)
+        new = (size, size)
     elif resize == "caffe":
-        size = (SHORT_SIDE, SHORT_SIDE)
+        new = (SHORT_SIDE, SHORT_SIDE)
     else:
         scale = SHORT_SIDE / min(height, width)
-        size = (round(width * scale), round(height * scale))
+        new = (round(width * scale), round(height * scale))
     # INTER_AREA avoids aliasing where an image shrinks, and is nearest-neighbour where it grows.
-    shrinks = size[0] < width or size[1] < height
+    shrinks = new[0] < width or new[1] < height
     image = cv2.resize(
         image if image.dtype == np.uint8 else image.astype(np.float32),
-        size,
+        new,
         interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
     )
-    top, left = ((side - INPUT_SIZE) // 2 for side in image.shape[:2])
-    return image[top : top + INPUT_SIZE, left : left + INPUT_SIZE]
+    top, left = ((side - size) // 2 for side in image.shape[:2])
+    return image[top : top + size, left : left + size]

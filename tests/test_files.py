@@ -1,7 +1,4 @@
-"""Atomic writes, the download and the command line, without a network beyond this machine."""
-
-import http.server
-import threading
+"""The data directory, atomic writes and the command line."""
 
 import numpy as np
 import pytest
@@ -24,7 +21,7 @@ def test_the_official_file_goes_before_others(monkeypatch, tmp_path):
     for name in ("a.caffemodel", "official.caffemodel", "z.caffemodel"):
         (tmp_path / name).write_text(name)
     assert find_caffemodel().name == "a.caffemodel"
-    monkeypatch.setattr(files, "CAFFEMODEL_SHA1", files.sha1(tmp_path / "official.caffemodel"))
+    monkeypatch.setattr(files, "CAFFEMODEL_SHA1", files.checksum(tmp_path / "official.caffemodel"))
     assert find_caffemodel().name == files.find_imagenet_weights().name == "official.caffemodel"
 
 
@@ -44,56 +41,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
         partial.write_text("new")
         assert path.read_text() == "old"
     assert [(item.name, item.read_text()) for item in tmp_path.iterdir()] == [("file.bin", "new")]
-
-
-@pytest.fixture
-def server(tmp_path_factory, monkeypatch):
-    """A local host of weights; yields the folder that it serves."""
-    folder = tmp_path_factory.mktemp("served")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=folder)
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as host:
-        threading.Thread(target=host.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{host.server_port}/{files.CAFFEMODEL}"
-        monkeypatch.setattr(files, "CAFFEMODEL_URL", address)
-        yield folder
-        host.shutdown()
-
-
-def test_fetch(server, tmp_path, monkeypatch):
-    served = server / files.CAFFEMODEL
-    served.write_bytes(np.random.default_rng(0).bytes(100_000))
-    monkeypatch.setattr(files, "CAFFEMODEL_SHA1", files.sha1(served))
-    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path / "new folder"))
-    run = CliRunner().invoke(main, ["fetch", "alexnet"])
-    assert run.exit_code == 0, run.output
-    fetched = tmp_path / "new folder" / files.CAFFEMODEL
-    assert fetched.read_bytes() == served.read_bytes()
-    served.unlink()  # a second call must not ask the host
-    assert CliRunner().invoke(main, ["fetch", "alexnet"]).exit_code == 0
-
-
-def test_fetch_keeps_no_wrong_bytes(server, tmp_path, monkeypatch):
-    (server / files.CAFFEMODEL).write_bytes(b"an error page")
-    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
-    run = CliRunner().invoke(main, ["fetch", "alexnet"])
-    assert run.exit_code == 1
-    assert "hash" in run.output
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_fetch_from_a_host_that_lacks_the_file(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
-    run = CliRunner().invoke(main, ["fetch", "alexnet"])
-    assert run.exit_code == 1
-    assert "404" in run.output
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_convert_both_ways(caffemodel, weights, tmp_path):

@@ -177,7 +177,7 @@ def test_imagenet_is_found_by_checksum(caffemodel, monkeypatch, weights):
     monkeypatch.setenv("ALEXNET_DATA", str(caffemodel.parent))
     with pytest.raises(FileNotFoundError, match=r"complete\.caffemodel with another checksum"):
         AlexNet("imagenet")
-    monkeypatch.setattr(files, "CAFFEMODEL_SHA1", files.sha1(caffemodel))
+    monkeypatch.setattr(files, "CAFFEMODEL_SHA1", files.checksum(caffemodel))
     assert_holds(AlexNet("imagenet", include_top=False), weights, CONVOLUTIONS)
 
 

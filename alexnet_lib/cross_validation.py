@@ -1,0 +1,124 @@
+"""Cross-validation: every image is tested once, by a network that never saw it."""
+
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from alexnet_lib.evaluation import evaluate
+from alexnet_lib.features import VIEWS, Features, compute_features
+from alexnet_lib.files import atomic_path
+from alexnet_lib.model import AlexNet
+from alexnet_lib.splits import k_folds, split
+from alexnet_lib.training import CONVOLUTIONS, RECIPES, FeatureSubset, ImageSubset, finetune
+
+PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless")
+
+
+def fresh_model(classes, seed=0, weights=None):
+    """Build AlexNet with a head to be trained.
+
+    Caffe started AlexNet's fc layers from narrow normal distributions; pool5's activations reach
+    150, and a wider start gives logits so large that training begins by undoing them.
+
+    Args:
+        classes: number of outputs of fc8.
+        seed: of the fresh layers.
+        weights: as in `AlexNet`; what it lacks starts fresh.
+
+    Returns:
+        A `keras.Model`.
+    """
+    keras.utils.set_random_seed(seed)
+    start = keras.initializers.RandomNormal(stddev=0.005)
+    return AlexNet(weights, classes=classes, kernel_initializer=start)
+
+
+def trainable_data(model, images, recipe):
+    """Return what to train on: the images, or their features where the convolutions are frozen.
+
+    Args:
+        model: `AlexNet` with the convolutions' weights.
+        images: `Images`.
+        recipe: `Recipe`.
+
+    Returns:
+        `Images`, or `Features` of all 8 views.
+    """
+    if set(recipe.layers) & set(CONVOLUTIONS):
+        return images
+    return compute_features(model, images, VIEWS)
+
+
+def subsets_of(data, *parts):
+    """Return a subset of `data` for each array of indices, of the kind that `finetune` takes."""
+    kind = FeatureSubset if isinstance(data, Features) else ImageSubset
+    return [kind(data, indices) for indices in parts]
+
+
+def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weights=None,
+             folder=None, progress=True):  # fmt: skip
+    """Train k networks, each on all folds but one, and test each on the fold that it did not see.
+
+    Of the training folds, a ninth is kept for choosing the epoch, so that no choice sees a test
+    image.
+
+    Args:
+        data: `Images` or `Features`.
+        recipe: `Recipe`, or the name of one of `RECIPES`.
+        k: number of folds.
+        seed: of folds, fresh layers and training.
+        views: test with 1 view and, where it is 8, with the mean of 8 as well.
+        groups: int (images,), what must stay in one fold; as `duplicate_groups` returns it.
+        weights: of the convolutions, as in `AlexNet`; not needed for features.
+        folder: where to write folds.csv, a row a fold with settings and versions, and
+            predictions.csv, a row an image, with all `views`. None writes nothing.
+        progress: show bars.
+
+    Returns:
+        folds and predictions, both `pandas.DataFrame`.
+    """
+    settings = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    fold_of = k_folds(data.labels, groups, k, seed)
+    folds, predictions = [], []
+    for fold in range(k):
+        inside, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+        inner = None if groups is None else np.asarray(groups)[inside]
+        part = split(data.labels[inside], inner, (8 / 9, 1 / 9, 0), seed)
+        train, validation = inside[part == "train"], inside[part == "validation"]
+        model = fresh_model(len(data.classes), seed + fold, weights)
+        subsets = subsets_of(data, train, validation, test)
+        history = finetune(model, *subsets[:2], settings, seed=seed + fold, progress=progress)
+        row = {"fold": fold, "train": len(train), "validation": len(validation), "test": len(test)}
+        row |= {"epochs": len(history), "val_accuracy": history["val_accuracy"].max()}
+        for number in sorted({1, views}):
+            result = evaluate(model, subsets[2], number)
+            row[f"accuracy_{number}"] = result.accuracy
+        folds.append(row)
+        predictions.append(
+            pd.DataFrame(
+                {
+                    "image": result.names,
+                    "fold": fold,
+                    "true": np.array(data.classes)[result.labels],
+                    "predicted": np.array(data.classes)[result.predictions],
+                    "probability": result.probabilities.max(axis=1).round(4),
+                }
+            )
+        )
+        if progress:
+            print(", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+    folds, predictions = pd.DataFrame(folds), pd.concat(predictions, ignore_index=True)
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        about = {"seed": seed, "k": k, "views": views, "recipe": json.dumps(settings._asdict())}
+        about |= {"python": platform.python_version()}
+        about |= {package: metadata.version(package) for package in PACKAGES}
+        for name, table in (("folds", folds.assign(**about)), ("predictions", predictions)):
+            with atomic_path(Path(folder) / f"{name}.csv") as partial:
+                table.to_csv(partial, index=False)
+    return folds, predictions

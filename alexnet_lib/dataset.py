@@ -1,0 +1,136 @@
+"""A folder of class folders as a data set: read it, and find its duplicates.
+
+Images go by the name "class/stem", without the ending: the official UC Merced is .tif, other
+copies are .webp, and a split must mean the same images in all of them.
+"""
+
+import hashlib
+import itertools
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from alexnet_lib.files import data_directory
+from alexnet_lib.images import read_image
+
+
+class Images(NamedTuple):
+    """The images of a folder of class folders, in the order of class and stem.
+
+    Attributes:
+        folder: where the class folders lie.
+        files: "class/stem.ending" of each image.
+        labels: int64 (images,), indices into `classes`.
+        classes: the names of the classes, sorted.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    @property
+    def names(self):
+        """The images' names, "class/stem", as splits and features refer to them."""
+        return tuple(os.path.splitext(file)[0] for file in self.files)
+
+
+def find_ucmerced():
+    """Return the folder of UC Merced's 21 class folders in the data directory, or None."""
+    folder = data_directory() / "UCMerced_LandUse" / "Images"
+    return folder if folder.is_dir() else None
+
+
+def read_folder(folder, skip_broken=False):
+    """Find the images of a folder of class folders, and make sure that every one can be decoded.
+
+    What counts is whether OpenCV decodes a file, not how its name ends. Hidden files are ignored.
+
+    Args:
+        folder: its subfolders are the classes, and the files in them the images.
+        skip_broken: leave out files that are no image and empty classes, with a warning that names
+            them, where they would otherwise be an error.
+
+    Returns:
+        `Images`; their pixels are not kept.
+
+    Raises:
+        FileNotFoundError: where there is no such folder.
+        ValueError: for a broken image, a file that is no image, an empty class, fewer than two
+            classes, or two files of one stem in a class.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: expected a folder whose subfolders are the classes")
+    beside = _visible(folder)
+    class_folders = [path for path in beside if path.is_dir()]
+    paths = [path for class_folder in class_folders for path in _visible(class_folder)]
+    faults = dict(zip(paths, in_threads(_fault, paths, "decode"), strict=True))
+    good = sorted((path.parent.name, path.stem, path.name) for path in paths if not faults[path])
+    classes = tuple(sorted({image[0] for image in good}))
+    problems = [f"{path}: a file beside the class folders" for path in beside if path.is_file()]
+    problems += [fault for fault in faults.values() if fault]
+    problems += [f"{path}: no image in it" for path in class_folders if path.name not in classes]
+    if problems:
+        listed = "\n  ".join(problems[:50])
+        listed += f"\n  and {len(problems) - 50} more" if len(problems) > 50 else ""
+        if not skip_broken:
+            raise ValueError(
+                f"{folder}: expected class folders with nothing but images:\n  {listed}\n"
+                "Remove or replace these, or pass skip_broken=True to leave them out."
+            )
+        warnings.warn(f"{folder}: left out:\n  {listed}", stacklevel=2)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{folder}: expected at least two class folders with images, found "
+            f"{', '.join(classes) or 'none'}. Give the folder whose subfolders are the classes."
+        )
+    for one, other in itertools.pairwise(good):
+        if one[:2] == other[:2]:
+            raise ValueError(
+                f"{folder / one[0]}: {one[2]} and {other[2]} differ only in their ending, which "
+                "names leave out. Remove or rename one of them."
+            )
+    labels = np.array([classes.index(image[0]) for image in good], np.int64)
+    return Images(folder, tuple(f"{name}/{file}" for name, _, file in good), labels, classes)
+
+
+def _visible(folder):
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _fault(path):
+    """Say what is wrong with an image file, or return None."""
+    try:
+        read_image(path)
+    except (OSError, ValueError) as error:
+        return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
+def in_threads(function, items, what):
+    """Yield `function` of each item in order, run by threads, with a progress bar on a terminal."""
+    with ThreadPoolExecutor() as pool:  # OpenCV decodes and encodes without Python's lock
+        yield from tqdm(
+            pool.map(function, items), what, len(items), unit="images", disable=None, leave=False
+        )
+
+
+def duplicate_groups(images):
+    """Find images with exactly the same pixels.
+
+    Returns:
+        int64 (images,): for each image the index of the first one with its pixels.
+    """
+
+    def digest(file):
+        pixels = read_image(images.folder / file)
+        return pixels.shape, hashlib.sha256(pixels).digest()
+
+    first = {}
+    digests = in_threads(digest, images.files, "compare")
+    return np.array([first.setdefault(key, i) for i, key in enumerate(digests)], np.int64)

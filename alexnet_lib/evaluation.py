@@ -1,0 +1,176 @@
+"""What a classifier got right: accuracy and its interval, confusion matrix, rates by class."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from scipy import stats
+from sklearn import metrics
+
+from alexnet_lib.features import VIEWS
+from alexnet_lib.pipeline import eight_views
+from alexnet_lib.training import ImageSubset, Recipe, batches, part_for
+
+
+class Evaluation(NamedTuple):
+    """Predictions beside the truth, and what follows from them.
+
+    Attributes:
+        labels: int64 (images,), the true classes.
+        probabilities: float32 (images, classes).
+        classes: the classes' names.
+        names: "class/stem" of each image.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @property
+    def predictions(self):
+        """The most probable class of each image, int64 (images,)."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def accuracy(self):
+        """The share of images whose most probable class is the true one."""
+        return float(metrics.accuracy_score(self.labels, self.predictions))
+
+    def interval(self, confidence=0.95):
+        """Return Wilson's interval of the accuracy, (low, high)."""
+        right = int((self.labels == self.predictions).sum())
+        return wilson_interval(right, len(self.labels), confidence)
+
+    def confusion_matrix(self):
+        """Return counts as a table: true classes in rows, predicted ones in columns."""
+        counts = metrics.confusion_matrix(
+            self.labels, self.predictions, labels=range(len(self.classes))
+        )
+        true = pd.Index(self.classes, name="true")
+        return pd.DataFrame(counts, true, pd.Index(self.classes, name="predicted"))
+
+    def report(self):
+        """Return precision, recall, F1 and support of each class, and their macro averages."""
+        report = metrics.classification_report(
+            self.labels,
+            self.predictions,
+            labels=range(len(self.classes)),
+            target_names=self.classes,
+            output_dict=True,
+            zero_division=np.nan,
+        )
+        return pd.DataFrame(report).T.loc[[*self.classes, "macro avg"]]
+
+    def confused_pairs(self, top=10):
+        """Return the pairs of classes most often taken for each other, both ways together."""
+        matrix = self.confusion_matrix().to_numpy()
+        both = np.triu(matrix + matrix.T, k=1)
+        order = np.argsort(-both, axis=None, kind="stable")[:top]
+        rows = [
+            (self.classes[i], self.classes[j], both[i, j], matrix[i, j], matrix[j, i])
+            for i, j in zip(*np.unravel_index(order, both.shape), strict=True)
+            if both[i, j]
+        ]
+        return pd.DataFrame(rows, columns=["a", "b", "mistakes", "a taken for b", "b taken for a"])
+
+    def mistakes(self, top=10):
+        """Return the most confident mistakes: image, true and predicted class, probability."""
+        wrong = np.flatnonzero(self.labels != self.predictions)
+        confidence = self.probabilities.max(axis=1)
+        wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:top]
+        rows = [
+            (
+                self.names[i],
+                self.classes[self.labels[i]],
+                self.classes[self.predictions[i]],
+                float(confidence[i]),
+            )
+            for i in wrong
+        ]
+        return pd.DataFrame(rows, columns=["image", "true", "predicted", "probability"])
+
+    def reliability(self, bins=10):
+        """Return how often predictions of about the same probability are right.
+
+        Args:
+            bins: number of equal parts of the probabilities from 0 to 1; empty ones are left out.
+
+        Returns:
+            `pandas.DataFrame`, a row a bin: images, probability (the mean of the largest),
+            accuracy, low and high (its 95 % interval).
+        """
+        table = pd.DataFrame(
+            {
+                "probability": self.probabilities.max(axis=1).astype(float),
+                "accuracy": self.labels == self.predictions,
+            }
+        )
+        bin_of = np.minimum((table["probability"] * bins).astype(int), bins - 1)
+        groups = table.groupby(bin_of)
+        right, images = groups["accuracy"].sum(), groups.size()
+        intervals = [wilson_interval(*pair) for pair in zip(right, images, strict=True)]
+        table = groups.mean().reset_index(drop=True)
+        table.insert(0, "images", images.to_numpy())
+        table[["low", "high"]] = intervals
+        return table
+
+
+def wilson_interval(right, total, confidence=0.95):
+    """Return the Wilson score interval of a share, (low, high).
+
+    Args:
+        right: number of successes.
+        total: number of trials, at least 1.
+        confidence: of the interval, between 0 and 1.
+    """
+    interval = stats.binomtest(right, total).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def evaluate(model, data, views=1, batch_size=64):
+    """Classify images that were not trained on.
+
+    Args:
+        model: `AlexNet` with its top.
+        data: `ImageSubset` or `FeatureSubset`.
+        views: 1, or 8 for the mean of the probabilities over all flips and rotations; features
+            must have been computed for as many.
+        batch_size: images in a batch.
+
+    Returns:
+        `Evaluation`.
+
+    Raises:
+        ValueError: for a number of views that is not to be had.
+    """
+    source = data[0]
+    at_hand = VIEWS if isinstance(data, ImageSubset) else len(source.codes)
+    if views not in (1, VIEWS) or views > at_hand:
+        raise ValueError(
+            f"views must be 1 or {VIEWS}, and features must hold as many. "
+            f"Received: views={views}, of which {at_hand} are at hand"
+        )
+    network = part_for(model, data)
+
+    @tf.function(reduce_retracing=True)
+    def predict(x):
+        return tf.nn.softmax(network(x, training=False))
+
+    recipe = Recipe(batch_size=batch_size)
+    total = 0
+    if isinstance(data, ImageSubset) and views == VIEWS:
+        total = np.concatenate(
+            [
+                np.mean([predict(view) for view in tf.unstack(eight_views(x))], axis=0)
+                for x, _ in batches(data, recipe)
+            ]
+        )
+    else:
+        for view in range(views):
+            chunks = [predict(x) for x, _ in batches(data, recipe, view=view)]
+            total = total + np.concatenate(chunks) / views
+    indices = np.asarray(data.indices)
+    names = tuple(source.names[i] for i in indices)
+    return Evaluation(source.labels[indices], np.asarray(total), source.classes, names)

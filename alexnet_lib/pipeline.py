@@ -1,0 +1,189 @@
+"""From image files to batches: `tf.data` and augmentation, reproducible from a seed.
+
+All randomness is a function of (seed, epoch, place in the epoch) and of nothing else, so that a run
+that goes on at epoch 7 sees what it would have seen.
+"""
+
+import math
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_lib.architecture import INPUT_SIZE
+from alexnet_lib.images import IMAGENET_MEAN, RESIZES, SHORT_SIDE, read_image, resize_image
+from alexnet_lib.records import PARALLEL, check_records, seed_pair, shuffle, stream_records
+
+
+def image_dataset(images, indices=None, **options):
+    """Batch images straight from their files.
+
+    Args:
+        images: `Images`.
+        indices: int (images,), which of them; all by default.
+        **options: those of `batches`: batch_size=32, training=False, seed=0, resize="stretch",
+            epochs=1, first_epoch=0. Training shuffles and augments; otherwise the order is that of
+            `indices`.
+
+    Returns:
+        As `batches`.
+    """
+    indices = np.arange(len(images.files)) if indices is None else np.asarray(indices)
+    paths = tf.constant([os.fsencode(images.folder / images.files[i]) for i in indices])
+    labels = tf.constant(images.labels[indices])
+
+    def load(i):
+        image = tf.numpy_function(
+            lambda path: read_image(os.fsdecode(path)), [paths[i]], tf.uint8, stateful=False
+        )
+        return image, labels[i]
+
+    def source(seed):
+        order = tf.range(len(indices))
+        order = order if seed is None else shuffle(order, seed)
+        return tf.data.Dataset.from_tensor_slices(order).map(load, **PARALLEL)
+
+    return batches(source, len(indices), **options)
+
+
+def record_dataset(folder, subset="train", **options):
+    """Batch the images that `write_records` wrote, after `check_records`.
+
+    Args:
+        folder: as in `write_records`.
+        subset: as in `write_records`.
+        **options: as in `image_dataset`.
+
+    Returns:
+        As `image_dataset`; without training, in the files' order.
+
+    Raises:
+        FileNotFoundError, ValueError: as `check_records`.
+    """
+    index = check_records(folder, subset)
+
+    def source(seed):
+        return stream_records(folder, index, seed).map(lambda image, label, name: (image, label))
+
+    return batches(source, index["records"], **options)
+
+
+def batches(
+    source,
+    count,
+    batch_size=32,
+    training=False,
+    seed=0,
+    resize="stretch",
+    epochs=1,
+    first_epoch=0,
+):
+    """Resize, batch, augment and subtract the mean, as `preprocess_input` does.
+
+    Args:
+        source: function from an epoch's seed, or None, to a dataset of image and label.
+        count: number of its images.
+        batch_size: the last batch of an epoch may be smaller.
+        training: shuffle, differently in every epoch, and `augment`.
+        seed: of both.
+        resize: "stretch", "center" or "caffe", as in `preprocess_input`; to 227x227, for training
+            to 256x256, of which `augment` cuts 227x227.
+        epochs: how many follow each other. Iterated anew, the dataset begins again with the first.
+        first_epoch: its number, for going on where a run stopped.
+
+    Returns:
+        A `tf.data.Dataset` of images, float32 (batch, 227, 227, 3), BGR, ImageNet's mean
+        subtracted, and labels, int64 (batch,).
+    """
+    if resize not in RESIZES:
+        raise ValueError(f"resize must be one of {RESIZES}. Received: resize={resize!r}")
+    size = SHORT_SIDE if training else INPUT_SIZE
+
+    def square(image, label):
+        image = tf.numpy_function(
+            lambda image: resize_image(image, resize, size), [image], tf.uint8, stateful=False
+        )
+        return tf.ensure_shape(image, (size, size, 3)), label
+
+    def one_epoch(epoch):
+        epoch_seed = tf.random.fold_in(seed_pair(seed), epoch)
+        data = source(epoch_seed if training else None)
+        data = data.map(square, **PARALLEL).batch(batch_size).enumerate()
+
+        def finish(number, batch):
+            pixels, labels = batch
+            if training:
+                pixels = augment(pixels, tf.random.fold_in(epoch_seed, number))
+            return tf.cast(pixels, tf.float32) - IMAGENET_MEAN, labels
+
+        return data.map(finish, **PARALLEL)
+
+    data = tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(one_epoch)
+    length = tf.data.experimental.assert_cardinality(epochs * math.ceil(count / batch_size))
+    return data.apply(length).prefetch(tf.data.AUTOTUNE)
+
+
+def eight_views(images):
+    """Show square images in all 8 flips and rotations, the symmetries of a view from above.
+
+    Args:
+        images: (batch, side, side, channels).
+
+    Returns:
+        (8, batch, side, side, channels): as is, flipped up-down, left-right, both ways (which is
+        half a turn); then the same four of the image with rows and columns exchanged.
+
+    Raises:
+        ValueError: for images that are not square.
+    """
+    images = tf.convert_to_tensor(images)
+    if images.shape.rank != 4 or images.shape[1] != images.shape[2]:
+        raise ValueError(
+            f"expected images of (batch, side, side, channels). Received: shape={images.shape}"
+        )
+    both = images, tf.transpose(images, [0, 2, 1, 3])
+    return tf.stack([tf.reverse(view, axes) for view in both for axes in ([], [1], [2], [1, 2])])
+
+
+def augment(images, seed, area=(0.45, 1.0), brightness=0.1, contrast=0.2):
+    """Cut, turn and relight aerial images, each by its own draw.
+
+    Args:
+        images: (batch, height, width, 3), pixels 0-255.
+        seed: an integer, or two as TensorFlow's stateless operations take; the same seed gives the
+            same result.
+        area: the least and the greatest part of the image that a crop covers; the crop keeps the
+            image's shape, lies anywhere in it, and is seen in any of `eight_views`.
+        brightness: greatest shift, in parts of 255.
+        contrast: greatest change of the distance from the image's mean, in parts of 1.
+
+    Returns:
+        float32 (batch, 227, 227, 3), pixels 0-255, for subtracting the mean.
+
+    Raises:
+        ValueError: for strengths out of range.
+    """
+    if not 0 < area[0] <= area[1] <= 1 or brightness < 0 or not 0 <= contrast <= 1:
+        raise ValueError(
+            "expected 0 < area[0] <= area[1] <= 1, brightness from 0 and contrast from 0 to 1. "
+            f"Received: area={area}, brightness={brightness}, contrast={contrast}"
+        )
+    images = tf.cast(images, tf.float32)
+    count = tf.shape(images)[0]
+    seed = seed_pair(seed) if isinstance(seed, int) else seed
+    draw = tf.random.stateless_uniform((count, 8), seed, alg="philox")
+    side = tf.sqrt(area[0] + (area[1] - area[0]) * draw[:, :1])
+    near = (1 - side) * draw[:, 1:3]
+    far = near + side
+    # A box whose ends are exchanged is cut flipped.
+    flip = draw[:, 3:5] < 0.5
+    boxes = tf.concat([tf.where(flip, far, near), tf.where(flip, near, far)], axis=1)
+    # A box that by rounding reaches beyond the image would be filled with black.
+    boxes = 0.5 + (boxes - 0.5) * (1 - 1e-5)
+    pixels = tf.image.crop_and_resize(images, boxes, tf.range(count), (INPUT_SIZE, INPUT_SIZE))
+    turn = (draw[:, 5] < 0.5)[:, None, None, None]
+    pixels = tf.where(turn, tf.transpose(pixels, [0, 2, 1, 3]), pixels)
+    factor = 1 + contrast * (2 * draw[:, 6] - 1)[:, None, None, None]
+    shift = 255 * brightness * (2 * draw[:, 7] - 1)[:, None, None, None]
+    mean = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True)
+    return tf.clip_by_value(mean + factor * (pixels - mean) + shift, 0, 255)

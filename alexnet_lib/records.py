@@ -1,0 +1,211 @@
+"""TFRecord: images in a few large files that are read side by side, with a count of everything."""
+
+import contextlib
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from alexnet_lib.dataset import in_threads
+from alexnet_lib.files import atomic_path
+from alexnet_lib.images import read_image
+
+FEATURES = {
+    "image": tf.io.FixedLenFeature([], tf.string),
+    "label": tf.io.FixedLenFeature([], tf.int64),
+    "class": tf.io.FixedLenFeature([], tf.string),
+    "name": tf.io.FixedLenFeature([], tf.string),
+    "height": tf.io.FixedLenFeature([], tf.int64),
+    "width": tf.io.FixedLenFeature([], tf.int64),
+}
+# Records that are shuffled together; the files are written in shuffled order already.
+SHUFFLE_WINDOW = 512
+PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+
+
+def write_records(folder, images, indices=None, subset="train", shards=4, seed=0):
+    """Write images as TFRecord files, `SUBSET-00000-of-00004.tfrecord` ..., and `SUBSET.json`.
+
+    A record holds the image as PNG, which loses nothing and which TensorFlow reads, unlike TIFF,
+    with its label, class, name, height and width. PNG stores RGB: `read_records` gives BGR again.
+    A write that fails leaves the files that were there; one that is killed between moving the first
+    and the last new file into place leaves no JSON, and reading says so.
+
+    Args:
+        folder: made where it is missing; it can hold many subsets.
+        images: `Images`.
+        indices: int (records,), which of them; all by default.
+        subset: the files' name.
+        shards: number of files, which are read side by side.
+        seed: of the order in which images are written.
+
+    Returns:
+        The content of the JSON: classes, and for all records and each shard their number and the
+        number in each class.
+
+    Raises:
+        ValueError: where there are fewer images than shards, or an image cannot be read.
+    """
+    folder = Path(folder)
+    indices = np.arange(len(images.files)) if indices is None else np.asarray(indices)
+    if not 1 <= shards <= len(indices):
+        raise ValueError(
+            f"shards must be from 1 to the number of images, {len(indices)}. "
+            f"Received: shards={shards}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    order = np.random.default_rng(seed).permutation(indices)
+    index = {"classes": images.classes, **_counts(images, order), "shards": []}
+    with contextlib.ExitStack() as stack:
+        for shard in range(shards):
+            path = folder / f"{subset}-{shard:05d}-of-{shards:05d}.tfrecord"
+            chosen = order[shard::shards]
+            with tf.io.TFRecordWriter(str(stack.enter_context(atomic_path(path)))) as writer:
+                for record in in_threads(lambda i: _encode(images, i), chosen, path.stem):
+                    writer.write(record)
+            index["shards"].append({"file": path.name, **_counts(images, chosen)})
+        (folder / f"{subset}.json").unlink(missing_ok=True)
+    with atomic_path(folder / f"{subset}.json") as partial:
+        partial.write_text(json.dumps(index, indent=1), encoding="utf-8")
+    written = {shard["file"] for shard in index["shards"]}
+    for path in folder.iterdir():  # shards of an earlier write in another number
+        stale = re.fullmatch(rf"{re.escape(subset)}-\d+-of-\d+\.tfrecord", path.name)
+        if stale and path.name not in written:
+            path.unlink()
+    return index
+
+
+def _counts(images, indices):
+    per_class = np.bincount(images.labels[indices], minlength=len(images.classes)).tolist()
+    return {
+        "records": len(indices),
+        "per_class": dict(zip(images.classes, per_class, strict=True)),
+    }
+
+
+def _encode(images, i):
+    image = read_image(images.folder / images.files[i])
+    label = int(images.labels[i])
+    values = {
+        "image": cv2.imencode(".png", image)[1].tobytes(),
+        "label": label,
+        "class": images.classes[label].encode(),
+        "name": images.names[i].encode(),
+        "height": image.shape[0],
+        "width": image.shape[1],
+    }
+    feature = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        if isinstance(value, bytes)
+        else tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        for name, value in values.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def check_records(folder, subset="train"):
+    """Read every record of a subset and compare with its JSON: checksums, numbers, classes.
+
+    Returns:
+        The content of the JSON.
+
+    Raises:
+        FileNotFoundError: where the JSON or a shard is missing.
+        ValueError: where something disagrees; names the file, and the record counted from 0.
+    """
+    folder = Path(folder)
+    try:
+        index = json.loads((folder / f"{subset}.json").read_text(encoding="utf-8"))
+        classes = index["classes"]
+        expected = {folder / shard["file"]: shard["per_class"] for shard in index["shards"]}
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{folder}: no {subset}.json, so nothing was written here, or the writing was cut "
+            "short. Run `write_records` (again)."
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / subset}.json: expected what `write_records` writes: {error!r}"
+        ) from error
+    for path, wanted in expected.items():
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: missing. Run `write_records` again.")
+        found = dict.fromkeys(classes, 0)
+        records, number = iter(tf.data.TFRecordDataset(str(path))), 0
+        with contextlib.suppress(StopIteration):
+            while True:
+                try:
+                    example = tf.io.parse_single_example(next(records), FEATURES)
+                    label, name = int(example["label"]), example["class"].numpy().decode()
+                    if not 0 <= label < len(classes) or classes[label] != name:
+                        raise ValueError(f"label {label} is not class {name!r}")
+                except UnicodeDecodeError as error:  # in TensorFlow's message, which quotes bytes
+                    raise ValueError(f"{path}: record {number} is no image's record") from error
+                except (tf.errors.OpError, ValueError) as error:
+                    raise ValueError(
+                        f"{path}: record {number} is damaged: {getattr(error, 'message', error)}. "
+                        "Run `write_records` again."
+                    ) from error
+                found[name] += 1
+                number += 1
+        if found != wanted:
+            differ = {name: found[name] for name in classes if found[name] != wanted.get(name)}
+            raise ValueError(
+                f"{path}: expected {sum(wanted.values())} records, found {number}; per class "
+                f"expected { ({name: wanted.get(name) for name in differ}) }, found {differ}. "
+                "Run `write_records` again."
+            )
+    return index
+
+
+def read_records(folder, subset="train", seed=None):
+    """Read what `write_records` wrote, after `check_records`.
+
+    Args:
+        folder: as in `write_records`.
+        subset: as in `write_records`.
+        seed: None for the files' order, which is always the same; an integer shuffles.
+
+    Returns:
+        A `tf.data.Dataset` of image, uint8 (height, width, 3), BGR; label, int64; and name,
+        "class/stem".
+
+    Raises:
+        FileNotFoundError, ValueError: as `check_records`.
+    """
+    index = check_records(folder, subset)
+    return stream_records(folder, index, None if seed is None else seed_pair(seed))
+
+
+def stream_records(folder, index, seed):
+    """Do as `read_records` without checking; `index` is the JSON's content, `seed` a pair."""
+    files = tf.constant([str(Path(folder) / shard["file"]) for shard in index["shards"]])
+    data = tf.data.Dataset.from_tensor_slices(files if seed is None else shuffle(files, seed))
+    data = data.interleave(tf.data.TFRecordDataset, len(index["shards"]), 1, **PARALLEL)
+    if seed is not None:  # Dataset.shuffle would depend on tf.random.set_seed, too
+        data = data.batch(SHUFFLE_WINDOW).enumerate()
+        data = data.flat_map(
+            lambda number, records: tf.data.Dataset.from_tensor_slices(
+                shuffle(records, tf.random.fold_in(seed, number))
+            )
+        )
+
+    def decode(record):
+        example = tf.io.parse_single_example(record, FEATURES)
+        rgb = tf.io.decode_png(example["image"], channels=3)
+        return tf.reverse(rgb, [2]), example["label"], example["name"]
+
+    return data.map(decode, **PARALLEL)
+
+
+def seed_pair(seed):
+    """Make the seed of TensorFlow's stateless operations, int64 (2,), of an integer."""
+    return tf.constant([seed, 0], tf.int64)
+
+
+def shuffle(values, seed):
+    """Shuffle a tensor by its first axis as a pure function of a pair of integers."""
+    return tf.random.experimental.stateless_shuffle(values, seed, alg="philox")

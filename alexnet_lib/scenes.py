@@ -1,0 +1,464 @@
+"""Drawn scenes: a stand-in for UC Merced's images where they are absent. Drawn, not photographed.
+
+One recognisable kind for each of UC Merced's 21 classes, at about its scale of 0.3 metres a pixel:
+enough to run everything that handles images, from folders to batches. They say nothing about how
+well a network does on real ones, and no accuracy in this book is measured on them.
+"""
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+SIZE = 256
+SIDE = 384  # of the canvas, of which SIZE x SIZE pixels are cut at any angle
+MIDDLE = SIDE / 2
+LABEL = "Drawn by alexnet_lib.scenes: no photographs, and nothing of UC Merced but its class names."
+# Colours are blue, green, red, as everywhere in this book.
+ASPHALT, CONCRETE, WHITE, SHADE = (95, 95, 92), (168, 172, 170), (235, 238, 238), (42, 46, 44)
+GRASS, LEAVES, SOIL, SAND = (72, 128, 98), (48, 82, 58), (105, 140, 165), (160, 195, 212)
+WATER, YELLOW = (105, 88, 52), (70, 190, 225)
+ROOFS = ((120, 128, 135), (88, 100, 140), (150, 155, 160), (80, 95, 112), (190, 195, 198))
+PAINTS = (WHITE, (55, 52, 50), (60, 50, 160), (140, 75, 50), CONCRETE, (90, 120, 60))
+PLANE = [(0.5, 0), (0.46, 0.035), (0.4, 0.05), (0.12, 0.05), (-0.14, 0.45), (-0.22, 0.45)]
+PLANE += [(-0.08, 0.05), (-0.36, 0.04), (-0.46, 0.17), (-0.5, 0.17), (-0.46, 0)]
+
+
+class _Canvas:
+    """Pixels to draw on, with the random numbers and the direction of shadows of one scene."""
+
+    def __init__(self, seed):
+        self._random = np.random.default_rng(seed).random  # the same stream in every NumPy
+        self.image = np.zeros((SIDE, SIDE, 3), np.uint8)
+        angle = self.between(0, 2 * np.pi)
+        self.away = np.array([np.cos(angle), np.sin(angle)])  # from the sun
+
+    def between(self, low, high):
+        return low + (high - low) * self._random()
+
+    def pick(self, *options):
+        return options[int(len(options) * self._random())]
+
+    def tone(self, color, spread=14):
+        shift = self.between(-spread, spread)
+        return [float(np.clip(c + shift + self.between(-5, 5), 0, 255)) for c in color]
+
+    def ground(self, color, rough=16):
+        self.image[:] = np.clip(self.tone(color) + rough * self._clouds(24), 0, 255)
+
+    def _clouds(self, cells):
+        coarse = self._random((cells, cells, 1)) - 0.5
+        return cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)[..., None]
+
+    def polygon(self, points, color, shadow=0.0):
+        for shift, fill in ((shadow, SHADE), (0, color)):
+            if shift or fill is color:
+                corners = np.rint(np.asarray(points) + shift * self.away).astype(np.int32)
+                cv2.fillPoly(self.image, [corners], fill, cv2.LINE_AA)
+
+    def shape(self, outline, x, y, size, color, turn=0.0, shadow=0.0):
+        c, s = np.cos(turn), np.sin(turn)
+        points = (np.asarray(outline) * size) @ np.array([[c, s], [-s, c]]) + (x, y)
+        self.polygon(points, color, shadow)
+
+    def box(self, x, y, width, height, color, shadow=0.0, turn=0.0):
+        corners = [(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]
+        self.shape(corners, x, y, (width, height), color, turn, shadow)
+
+    def disk(self, x, y, radius, color, shadow=0.0):
+        angle = np.linspace(0, 2 * np.pi, 24)
+        self.shape(np.c_[np.cos(angle), np.sin(angle)], x, y, radius, color, 0, shadow)
+
+    def blob(self, x, y, radius, color):
+        angle = np.linspace(0, 2 * np.pi, 40)
+        waves = [self.between(0, 0.25) * np.sin(n * angle + self.between(0, 6)) for n in (2, 3)]
+        outline = np.c_[np.cos(angle), 0.7 * np.sin(angle)] * (1 + sum(waves))[:, None]
+        self.shape(outline, x, y, radius, color, self.between(0, 3))
+
+    def line(self, points, color, width):
+        points = np.rint(points).astype(np.int32)
+        cv2.polylines(self.image, [points], False, color, max(round(width), 1), cv2.LINE_AA)
+
+    def across(self, y, color, width, dash=0, x0=0, x1=SIDE):
+        for x in np.arange(x0, x1, 3 * dash) if dash else (x0,):
+            self.line([(x, y), (min(x + dash, x1) if dash else x1, y)], color, width)
+
+    def curve(self, x, bend):
+        """Return points from top to bottom around x."""
+        y, phase = np.linspace(-5, SIDE + 5, 60), self.between(0, 6)
+        wave = np.sin(y / self.between(45, 75) + phase) + 0.3 * np.sin(y / 17 + 2 * phase)
+        return np.c_[x + bend * wave, y]
+
+    def trees(self, count, radius=(6, 12), color=LEAVES, shadow=0.5, keep_off=0):
+        for _ in range(round(count)):
+            x, y, r = self.between(0, SIDE), self.between(0, SIDE), self.between(*radius)
+            if np.hypot(x - MIDDLE, y - MIDDLE) >= keep_off:
+                green = self.tone(color, 18)
+                self.disk(x, y, r, green, shadow * r)
+                self.disk(*(np.array([x, y]) - 0.3 * r * self.away), r / 2, np.add(green, 12))
+
+    def house(self, x, y, width, depth, turn=0.0):
+        roof = self.tone(self.pick(*ROOFS))
+        self.box(x, y, width, depth, roof, 8, turn)
+        ridge = np.array([-np.sin(turn), np.cos(turn)]) * depth / 4
+        self.box(x + ridge[0], y + ridge[1], width, depth / 2, np.multiply(roof, 0.8), 0, turn)
+
+    def car(self, x, y, turn=0.0):
+        paint = self.tone(self.pick(*PAINTS))
+        self.box(x, y, 15, 7, paint, 2, turn)
+        self.box(x, y, 7, 6, np.multiply(paint, 0.6), 0, turn)
+
+    def traffic(self, y, lanes, step=70):
+        for lane in range(lanes):
+            for x in np.arange(self.between(0, step), SIDE, step):
+                self.car(x + self.between(-20, 20), y + 13 * lane)
+
+    def grid(self, dx, dy, jitter=0.0):
+        for y in np.arange(dy / 2, SIDE, dy):
+            for x in np.arange(dx / 2, SIDE, dx):
+                yield x + self.between(-jitter, jitter), y + self.between(-jitter, jitter)
+
+    def finish(self):
+        turn = cv2.getRotationMatrix2D((MIDDLE, MIDDLE), self.between(0, 360), 1)
+        turn[:, 2] -= (SIDE - SIZE) / 2
+        image = cv2.warpAffine(self.image, turn, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
+        light, grain = self.between(0.85, 1.1), 14 * (self._random((SIZE, SIZE, 1)) - 0.5)
+        return np.clip(np.rint(light * image + grain), 0, 255).astype(np.uint8)
+
+
+def _agricultural(s):
+    s.ground(s.pick(SOIL, (95, 125, 130)))
+    crop, step = s.tone(s.pick(GRASS, (60, 105, 75), (85, 150, 135))), s.between(7, 18)
+    for y in np.arange(0, SIDE, step):
+        s.across(y, crop, s.between(0.5, 0.6) * step)
+    if s.pick(True, False):
+        s.line(s.curve(s.between(100, 280), 0), s.tone(SAND), s.between(6, 12))
+
+
+def _airplane(s):
+    s.ground(CONCRETE, 10)
+    for place in np.arange(0, SIDE, s.between(40, 60)):
+        s.across(place, (150, 154, 152), 1)
+        s.line([(place, 0), (place, SIDE)], (150, 154, 152), 1)
+    s.line(s.curve(s.between(80, 300), 25), YELLOW, 2)
+    length, turn = s.between(85, 150), s.pick(0, 0.3, -0.3)
+    outline = PLANE + [(x, -y) for x, y in PLANE[::-1]]
+    for y in np.arange(MIDDLE % length + s.between(-20, 20), SIDE, 1.05 * length):
+        x = MIDDLE + s.between(-15, 15)
+        s.shape(outline, x, y, length, s.tone(WHITE, 8), turn, 8)
+        s.box(x, y, 0.8 * length, 3, s.pick(*PAINTS), 0, turn)
+
+
+def _baseballdiamond(s):
+    s.ground(GRASS)
+    s.trees(25, keep_off=150)
+    x, y, base = MIDDLE - s.between(50, 75), MIDDLE - s.between(50, 75), s.between(70, 90)
+    home = (round(x), round(y))
+    for radius, color in ((2.2, (82, 150, 118)), (1.35, SOIL)):
+        axes = (round(radius * base),) * 2
+        cv2.ellipse(s.image, home, axes, 0, -3, 93, s.tone(color), -1, cv2.LINE_AA)
+    s.box(x + 0.52 * base, y + 0.52 * base, 0.8 * base, 0.8 * base, s.tone(GRASS))
+    s.disk(x, y, 0.2 * base, SOIL)
+    s.disk(x + base / 2, y + base / 2, 0.1 * base, SOIL)
+    for end in ((2.2, 0), (0, 2.2)):
+        s.line([(x, y), (x + base * end[0], y + base * end[1])], WHITE, 2)
+    for along, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        s.box(x + along * base, y + down * base, 5, 5, WHITE)
+
+
+def _beach(s):
+    s.ground(SAND, 12)
+    shore = s.curve(s.between(150, 230), s.between(4, 10))
+    sea, edge = s.tone((135, 120, 60)), [(SIDE, SIDE), (SIDE, 0)]
+    s.line(shore, (130, 160, 172), 36)
+    s.polygon([*shore, *edge], (160, 155, 105))
+    s.polygon([*np.add(shore, (40, 0)), *edge], sea)
+    for out in (0, s.between(18, 30), s.between(45, 60), s.between(70, 90)):
+        s.line(np.add(shore, (out, 0)), WHITE, max(9 - out / 10, 2))
+
+
+def _buildings(s):
+    s.ground(ASPHALT)
+    for x, y in s.grid(s.between(105, 130), s.between(95, 120)):
+        s.box(x, y, 96, 88, CONCRETE)
+        width, depth, roof = s.between(55, 84), s.between(50, 78), s.tone(s.pick(*ROOFS), 25)
+        s.box(x, y, width, depth, roof, s.between(14, 34))
+        s.box(x, y, width - 8, depth - 8, np.multiply(roof, 0.9))
+        for _ in range(4):
+            place = x + width * s.between(-0.3, 0.3), y + depth * s.between(-0.3, 0.3)
+            s.box(*place, s.between(5, 14), s.between(5, 12), CONCRETE, 4)
+
+
+def _chaparral(s):
+    s.ground((165, 185, 196), 26)
+    s.trees(s.between(260, 480), (2.5, 6), (62, 84, 76), 0.4)
+
+
+def _residential(s, plot, size, trees):
+    s.ground((85, 120, 105))
+    dx, dy = plot
+    for y in np.arange(s.between(0, 30), SIDE + 2 * dy, 2 * dy + 24):
+        s.across(y, ASPHALT, 22)
+        for x in np.arange(dx / 2, SIDE, dx):
+            for side in (-1, 1):
+                s.box(x + dx / 4, y + side * 16, 9, 20, CONCRETE)
+                gap = 12 + dy / 2 + s.between(-3, 3)
+                s.house(x + s.between(-2, 2), y + side * gap, *(s.between(0.85, 1) * size))
+            if s.pick(True, False):
+                s.car(x, y + s.pick(-7, 7))
+    s.trees(trees, (4, 9))
+
+
+def _denseresidential(s):
+    _residential(s, (s.between(36, 40), s.between(42, 48)), np.array([34, 40]), s.between(15, 35))
+
+
+def _mediumresidential(s):
+    _residential(s, (s.between(68, 80), s.between(82, 95)), np.array([48, 36]), s.between(50, 90))
+
+
+def _sparseresidential(s):
+    s.ground((78, 115, 98), 30)
+    s.line(s.curve(s.between(90, 290), 15), ASPHALT, 16)
+    s.trees(s.between(110, 170), (7, 16), keep_off=75)
+    s.line([(MIDDLE, MIDDLE), (MIDDLE, SIDE)], CONCRETE, 9)
+    s.disk(MIDDLE, MIDDLE + 25, 24, CONCRETE)
+    x, y, turn = MIDDLE + s.between(-15, 15), MIDDLE + s.between(-20, 0), s.between(-0.5, 0.5)
+    s.house(x, y, s.between(55, 75), 40, turn)
+    s.house(x + 20, y + 22, 30, s.between(25, 40), turn)
+
+
+def _forest(s):
+    s.ground((35, 58, 42))
+    s.trees(s.between(420, 600), (8, 17), s.pick(LEAVES, (45, 90, 62), (52, 75, 66)))
+
+
+def _road(s, lanes, cars=70):
+    """Draw a carriageway in each direction, from left to right through the middle."""
+    half = 13 * lanes
+    for side in (-1, 1):
+        y = MIDDLE + side * (half / 2 + 6)
+        s.across(y, s.tone((125, 127, 125), 4), half + 6)
+        for lane in range(1, lanes):
+            s.across(y - half / 2 + 13 * lane, WHITE, 1, 12)
+        s.traffic(y - half / 2 + 6.5, lanes, cars)
+    s.across(MIDDLE, s.pick(CONCRETE, GRASS), 7)
+    return half + 12
+
+
+def _freeway(s):
+    s.ground(s.pick(GRASS, SOIL), 24)
+    s.trees(30, keep_off=90)
+    _road(s, s.pick(3, 4, 5))
+
+
+def _overpass(s):
+    s.ground(s.pick(GRASS, SOIL), 24)
+    _road(s, s.pick(3, 4))
+    under = s.image.copy()
+    s.ground(CONCRETE, 8)
+    _road(s, s.pick(2, 3), 90)
+    width, x = round(s.between(34, 42)), round(MIDDLE)
+    bridge, s.image = s.image.transpose(1, 0, 2).copy(), under
+    s.box(x + 16, MIDDLE, 2 * width, SIDE, SHADE)
+    s.image[:, x - width : x + width] = bridge[:, x - width : x + width]
+    for edge in (x - width, x + width):
+        s.line([(edge, 0), (edge, SIDE)], WHITE, 3)
+
+
+def _intersection(s):
+    s.ground(s.pick((120, 140, 135), GRASS))
+    half = s.between(26, 34)
+    for x, y in ((75, 75), (75, 310), (310, 75), (310, 310)):
+        s.box(x, y, s.between(70, 110), s.between(70, 110), s.tone(s.pick(*ROOFS)), 12)
+    s.trees(30, (5, 9), keep_off=110)
+    for color, width in ((CONCRETE, half + 6), (ASPHALT, half)):
+        s.box(MIDDLE, MIDDLE, SIDE, 2 * width, color)
+        s.box(MIDDLE, MIDDLE, 2 * width, SIDE, color)
+    for turn in np.arange(4) * np.pi / 2:
+        along, beside = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        for step in np.arange(-half + 4, half, 9):
+            s.box(*(MIDDLE + along * (half + 9) + beside * step), 12, 4, WHITE, 0, turn)
+        s.box(*(MIDDLE + along * (half + 118)), 190, 2, YELLOW, 0, turn)
+        for out in np.arange(half + 30, 190, s.between(26, 60)):
+            s.car(*(MIDDLE + along * out + beside * half * s.pick(0.28, 0.72)), turn)
+
+
+def _golfcourse(s):
+    s.ground((62, 108, 80), 24)
+    s.trees(s.between(40, 80), (6, 12), keep_off=60)
+    s.line(s.curve(MIDDLE, s.between(20, 40)), s.tone((88, 160, 120)), s.between(70, 95))
+    green = MIDDLE + s.between(-30, 30), MIDDLE + s.between(-30, 30)
+    s.blob(*green, s.between(34, 44), (110, 195, 150))
+    for angle in np.arange(s.pick(3, 4, 5)) * 1.3 + s.between(0, 6):
+        place = np.add(green, s.between(52, 80) * np.array([np.cos(angle), np.sin(angle)]))
+        s.blob(*place, s.between(13, 22), s.tone((190, 220, 232), 6))
+    s.disk(*green, 2, WHITE, 3)
+
+
+def _harbor(s):
+    s.ground(WATER, 14)
+    boat = [(0.5, 0), (0.2, 0.16), (-0.5, 0.14), (-0.5, -0.14), (0.2, -0.16)]
+    length, step = s.between(38, 52), s.between(15, 19)
+    for x in np.arange(s.between(0, 60), SIDE + 60, 2 * length + s.between(28, 40)):
+        s.line([(x, 0), (x, SIDE)], CONCRETE, 7)
+        for y in np.arange(0, SIDE, step):
+            for side in (-1, 1):
+                s.box(x + side * length / 2, y + step / 2, length, 2, CONCRETE)
+                if s.between(0, 1) < 0.88:
+                    long = length * s.between(0.7, 1)
+                    middle, turn = x + side * (6 + long / 2), 0 if side > 0 else np.pi
+                    s.shape(boat, middle, y, long, s.tone(WHITE, 12), turn, 3)
+                    s.box(middle, y, long / 3, 6, s.tone(s.pick(*PAINTS)), 0)
+
+
+def _mobilehomepark(s):
+    s.ground((125, 138, 140))
+    slant, dx = s.pick(-0.5, 0.5), s.between(32, 38)
+    for y in np.arange(s.between(0, 40), SIDE + 50, 88):
+        s.across(y, ASPHALT, 18)
+        for x in np.arange(0, SIDE, dx):
+            home = s.tone((205, 210, 212), 22)
+            s.box(x, y + 44, 19, 62, home, 6, slant)
+            s.box(x, y + 44, 9, 62, np.add(home, 18), 0, slant)
+            if s.pick(True, False):
+                s.car(x + 16, y + 36, np.pi / 2 + slant)
+    s.trees(18, (4, 7))
+
+
+def _parkinglot(s):
+    s.ground(ASPHALT, 8)
+    full, step = s.between(0.7, 1), s.between(11, 12.5)
+    for y in np.arange(s.between(0, 40), SIDE, 66):
+        for x in np.arange(0, SIDE, step):
+            s.line([(x, y - 19), (x, y + 19)], WHITE, 1)
+            for side in (-1, 1):
+                if s.between(0, 1) < full:
+                    s.car(x + step / 2, y + side * 10, np.pi / 2)
+        s.across(y, WHITE, 1)
+
+
+def _river(s):
+    s.ground(s.pick(GRASS, (70, 105, 85)), 30)
+    s.trees(s.between(150, 260), (5, 12))
+    course, width = s.curve(MIDDLE, s.between(18, 40)), s.between(55, 95)
+    for color, extra in ((SAND, 12), (s.tone(s.pick(WATER, (88, 105, 82))), 0)):
+        s.line(course, color, width + extra)
+
+
+def _runway(s):
+    s.ground(s.pick(GRASS, SOIL), 20)
+    half, start = s.between(50, 66), s.between(60, 130)
+    s.box(MIDDLE, MIDDLE, SIDE, 2 * half + 24, s.tone((125, 130, 128)))
+    s.box(MIDDLE, MIDDLE, SIDE, 2 * half, s.tone((108, 108, 106)))
+    s.across(MIDDLE, s.tone((78, 78, 78), 5), 30)
+    for edge in (-1, 1):
+        s.across(MIDDLE + edge * (half - 5), WHITE, 3)
+    for y in np.linspace(MIDDLE - half + 14, MIDDLE + half - 14, 10):
+        s.across(y, WHITE, 6, 0, start, start + 50)
+    s.across(MIDDLE, WHITE, 4, 30, start + 75)
+
+
+def _storagetanks(s):
+    s.ground(s.pick(CONCRETE, SOIL, GRASS), 20)
+    radius = s.pick(24, 32, 44, 60)
+    pitch = 2.7 * radius
+    for place in np.arange(0, SIDE, pitch):
+        s.across(place, s.tone(SAND), 6)
+    for x, y in s.grid(pitch, pitch, 0.1 * radius):
+        size, roof = radius * s.between(0.75, 1), s.tone(s.pick(WHITE, (205, 212, 214)), 10)
+        s.disk(x, y, size, roof, 0.55 * radius)
+        s.disk(x, y, 0.88 * size, np.multiply(roof, 0.93))
+        s.line([(x, y), (x + size, y)], CONCRETE, 2)
+
+
+def _tenniscourt(s):
+    s.ground(s.pick(GRASS, CONCRETE))
+    s.trees(35, keep_off=150)
+    around, play = s.pick((GRASS, (130, 90, 60)), ((85, 105, 150), (90, 130, 85)), (GRASS, SOIL))
+    across, down, scale = s.pick(1, 2, 3), s.pick(1, 2), s.between(0.95, 1.15)
+    dx, dy = 62 * scale, 122 * scale
+    s.box(MIDDLE, MIDDLE, across * dx + 8, down * dy + 8, around, 3)
+    for column in np.arange(across) - (across - 1) / 2:
+        for row in np.arange(down) - (down - 1) / 2:
+            x, y = MIDDLE + column * dx, MIDDLE + row * dy
+            for width, length in ((36, 80), (27, 80), (27, 42)):
+                s.box(x, y, width * scale + 2, length * scale + 2, WHITE)
+                s.box(x, y, width * scale - 2, length * scale - 2, play)
+            s.line([(x, y - 21 * scale), (x, y + 21 * scale)], WHITE, 2)
+            s.line([(x - 21 * scale, y), (x + 21 * scale, y)], SHADE, 2)
+
+
+_DRAWINGS = [
+    _agricultural, _airplane, _baseballdiamond, _beach,
+    _buildings, _chaparral, _denseresidential, _forest,
+    _freeway, _golfcourse, _harbor, _intersection,
+    _mediumresidential, _mobilehomepark, _overpass, _parkinglot,
+    _river, _runway, _sparseresidential, _storagetanks,
+    _tenniscourt,
+]  # fmt: skip
+DRAW = {draw.__name__[1:]: draw for draw in _DRAWINGS}
+
+
+def draw_scene(class_name, seed):
+    """Draw a scene of a class of UC Merced, as seen from above.
+
+    Args:
+        class_name: one of UC Merced's 21 classes.
+        seed: an integer from 0, or several; the same seed gives the same pixels, another one other
+            places, angles, colours and numbers of things.
+
+    Returns:
+        uint8 array (256, 256, 3), BGR. Drawn: not a photograph, nor made of any.
+
+    Raises:
+        ValueError: for another class.
+    """
+    if class_name not in DRAW:
+        raise ValueError(
+            f"class_name must be one of {', '.join(DRAW)}. Received: class_name={class_name!r}"
+        )
+    canvas = _Canvas([*np.atleast_1d(seed), list(DRAW).index(class_name)])
+    DRAW[class_name](canvas)
+    return canvas.finish()
+
+
+def write_scenes(folder, per_class=10, seed=0):
+    """Draw scenes in UC Merced's layout, `CLASS/CLASS00.png` and on; whole or not at all.
+
+    A hidden file `.drawn.txt`, which `read_folder` ignores, says in the folder that they are drawn.
+
+    Args:
+        folder: made here; it may exist where it is empty.
+        per_class: number of scenes in each of the 21 classes.
+        seed: another seed draws others.
+
+    Returns:
+        The folder as a `Path`, for `read_folder`.
+
+    Raises:
+        FileExistsError: where something is in the folder already.
+        ValueError: for less than one scene a class.
+    """
+    folder = Path(folder)
+    if per_class < 1:
+        raise ValueError(f"per_class must be 1 or more. Received: per_class={per_class}")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder}: expected a new or empty folder for drawn scenes")
+    partial = folder.with_name(f".{uuid.uuid4().hex}-{folder.name}")
+    try:
+        for name in DRAW:
+            (partial / name).mkdir(parents=True)
+            for number in range(per_class):
+                png = cv2.imencode(".png", draw_scene(name, (seed, number)))[1]
+                (partial / name / f"{name}{number:02d}.png").write_bytes(png.tobytes())
+        (partial / ".drawn.txt").write_text(LABEL + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder

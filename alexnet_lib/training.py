@@ -1,0 +1,420 @@
+"""Fine-tuning: which layers train is said, what is frozen is proved, and a killed run goes on.
+
+All that is random in a step is a function of (seed, epoch, place in the epoch), and a checkpoint
+holds every variable, so a run that was resumed ends with the same bits as one that was not.
+"""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tqdm import tqdm
+
+from alexnet_lib.features import Features
+from alexnet_lib.files import atomic_path
+from alexnet_lib.pipeline import image_dataset
+from alexnet_lib.weights import save_npz
+
+FC = ("fc6", "fc7", "fc8")
+CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+
+class Recipe(NamedTuple):
+    """How to fine-tune.
+
+    Attributes:
+        layers: names of the layers that train; all others are frozen.
+        optimizer: "sgd", "momentum" (0.9) or "adamw".
+        learning_rate: of the fc layers, at the start.
+        conv_learning_rate: of the convolutions that train.
+        schedule: "exponential" (times `decay` after every epoch), "cosine" (to 0 at the end), each
+            after `warmup` epochs of linear growth, or "constant".
+        decay: of the exponential schedule, a factor an epoch.
+        warmup: epochs.
+        l2: weight of the sum of squares of the fc kernels in the loss.
+        weight_decay: AdamW's decoupled decay of all kernels that train.
+        label_smoothing: from 0 to below 1.
+        batch_size: images in a step.
+        epochs: at most.
+        patience: epochs without a better validation accuracy after which to stop; None for never.
+    """
+
+    layers: tuple[str, ...] = FC
+    optimizer: str = "adamw"
+    learning_rate: float = 3e-4
+    conv_learning_rate: float = 0.0
+    schedule: str = "cosine"
+    decay: float = 0.99
+    warmup: int = 0
+    l2: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    batch_size: int = 128
+    epochs: int = 30
+    patience: int | None = None
+
+
+RECIPES = {
+    # The work that this book builds on: TF 1.10, 20 epochs, fc6-fc8 of a frozen AlexNet.
+    "original": Recipe(
+        optimizer="sgd", learning_rate=1e-4, schedule="exponential", decay=0.99, l2=1e-3,
+        batch_size=32, epochs=20,
+    ),
+    "recommended": Recipe(learning_rate=1e-4, weight_decay=0.05, label_smoothing=0.1, epochs=25),
+    "all-layers": Recipe(
+        layers=CONVOLUTIONS + FC, learning_rate=1e-3, conv_learning_rate=1e-4, warmup=1,
+        weight_decay=0.05, label_smoothing=0.1, batch_size=32,
+    ),
+}  # fmt: skip
+
+
+class ImageSubset(NamedTuple):
+    """Some images of a folder, to train on or to evaluate."""
+
+    images: object  # `dataset.Images`
+    indices: np.ndarray
+
+
+class FeatureSubset(NamedTuple):
+    """Some images of a `Features`, to train on or to evaluate; frozen convolutions have run."""
+
+    features: Features
+    indices: np.ndarray
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss is no longer a finite number; says which causes are likely."""
+
+
+def batches(data, recipe, seed=0, epoch=0, training=False, view=0):
+    """Yield one epoch's batches of model input and labels.
+
+    Args:
+        data: `ImageSubset` or `FeatureSubset`.
+        recipe: `Recipe`, for its batch size.
+        seed: of order, augmentation and views.
+        epoch: another epoch draws anew; so a later epoch can be had without the earlier ones.
+        training: shuffle; augment images, or draw one of the views of features for each image.
+        view: which view of features to take otherwise.
+
+    Yields:
+        float32 (batch, 227, 227, 3) or (batch, 6, 6, 256), and int64 (batch,).
+    """
+    if isinstance(data, ImageSubset):
+        yield from image_dataset(
+            data.images, data.indices, batch_size=recipe.batch_size, training=training, seed=seed,
+            first_epoch=epoch,
+        )  # fmt: skip
+        return
+    features, indices = data.features, np.asarray(data.indices)
+    views = np.full(len(indices), view)
+    if training:
+        generator = np.random.default_rng([seed, epoch])
+        indices = generator.permutation(indices)
+        views = generator.integers(0, len(features.codes), len(indices))
+    for start in range(0, len(indices), recipe.batch_size):
+        part = slice(start, start + recipe.batch_size)
+        yield (
+            tf.constant(features.pool5(indices[part], views[part])),
+            tf.constant(features.labels[indices[part]]),
+        )
+
+
+def learning_rate(recipe, epoch, base):
+    """Return the learning rate of an epoch; fractions of an epoch count."""
+    if epoch < recipe.warmup:
+        return base * (epoch + 1e-3) / recipe.warmup
+    if recipe.schedule == "exponential":
+        return base * recipe.decay ** math.floor(epoch)
+    if recipe.schedule == "cosine":
+        done = (epoch - recipe.warmup) / (recipe.epochs - recipe.warmup)
+        return base * 0.5 * (1 + math.cos(math.pi * done))
+    return base
+
+
+def part_for(model, data):
+    """Return the model from the kind of input that `data` has to logits."""
+    start = model.input if isinstance(data, ImageSubset) else model.get_layer("pool5").output
+    return keras.Model(start, model.get_layer("fc8").output)
+
+
+def finetune(model, train, validation, recipe="recommended", folder=None, seed=0, progress=True):
+    """Fine-tune `model` and leave it with the weights of its best epoch by validation accuracy.
+
+    Args:
+        model: `AlexNet` with its top; its number of classes must be that of the data.
+        train: `ImageSubset`, or `FeatureSubset` where no convolution trains.
+        validation: the same kind.
+        recipe: `Recipe`, or the name of one of `RECIPES`.
+        folder: where to keep history.csv, TensorBoard's events, the best epoch's weights
+            (best.npz) and a checkpoint. Where it holds a checkpoint of the same recipe and seed,
+            the run goes on from there. None keeps nothing.
+        seed: of all that is random here; the fresh layers' weights are the model's own.
+        progress: show a bar.
+
+    Returns:
+        `pandas.DataFrame`, a row an epoch: epoch, learning_rate, loss, accuracy, val_loss,
+        val_accuracy; losses are without L2.
+
+    Raises:
+        ValueError: for arguments that disagree or a checkpoint of another run.
+        TrainingDiverged: where the loss is not finite.
+    """
+    recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    _check(model, train, validation, recipe)
+    for layer in model.layers:
+        layer.trainable = layer.name in recipe.layers or not layer.weights
+    frozen = {
+        layer.name: layer.get_weights()
+        for layer in model.layers
+        if layer.weights and layer.name not in recipe.layers
+    }
+    run = _Run(model, part_for(model, train), recipe, seed, folder)
+    history, best = run.restore()
+    bar = tqdm(total=recipe.epochs, initial=len(history), unit="epoch", disable=not progress)
+    with bar:
+        while len(history) < recipe.epochs and not _stalled(history, recipe):
+            row = run.train_epoch(train, epoch=len(history))
+            row |= dict(zip(("val_loss", "val_accuracy"), run.measure(validation), strict=True))
+            history.append(row)
+            improved = row["val_accuracy"] >= max(past["val_accuracy"] for past in history)
+            if improved:
+                best = run.snapshot()
+            run.save(history, best, improved)
+            bar.update()
+            bar.set_postfix({key: f"{row[key]:.4g}" for key in ("loss", "val_accuracy")})
+    for name, before in frozen.items():
+        for old, new in zip(before, model.get_layer(name).get_weights(), strict=True):
+            if not np.array_equal(old, new):
+                raise AssertionError(f"layer {name!r} was frozen, but its weights changed")
+    for name, variable in run.state().items():
+        if name in best:
+            variable.assign(best[name])
+    return pd.DataFrame(history)
+
+
+def _check(model, train, validation, recipe):
+    """Refuse arguments that disagree, before anything is changed."""
+    names = {layer.name for layer in model.layers if layer.weights}
+    if strangers := set(recipe.layers) - names:
+        raise ValueError(
+            f"recipe.layers must be of {', '.join(sorted(names))}. "
+            f"Received: {', '.join(sorted(strangers))}"
+        )
+    if recipe.optimizer not in OPTIMIZERS:
+        raise ValueError(
+            f"recipe.optimizer must be one of {', '.join(OPTIMIZERS)}. "
+            f"Received: {recipe.optimizer!r}"
+        )
+    if recipe.schedule not in ("constant", "exponential", "cosine"):
+        raise ValueError(
+            "recipe.schedule must be 'constant', 'exponential' or 'cosine'. "
+            f"Received: {recipe.schedule!r}"
+        )
+    if type(train) is not type(validation):
+        raise ValueError(
+            "train and validation must be of one kind, images or features. "
+            f"Received: {type(train).__name__} and {type(validation).__name__}"
+        )
+    trained = sorted(set(recipe.layers) & set(CONVOLUTIONS))
+    if trained and isinstance(train, FeatureSubset):
+        raise ValueError(
+            f"{', '.join(trained)} cannot train on features: their outputs are cached. Give "
+            "images, or a recipe of fc layers alone"
+        )
+    if trained and recipe.conv_learning_rate <= 0:
+        raise ValueError(
+            f"{', '.join(trained)} train, so conv_learning_rate must be above 0. "
+            f"Received: {recipe.conv_learning_rate}"
+        )
+    for subset, what in ((train, "train"), (validation, "validation")):
+        if not len(subset.indices):
+            raise ValueError(f"{what} has no images")
+        classes, outputs = len(subset[0].classes), model.get_layer("fc8").units
+        if classes != outputs:
+            raise ValueError(f"{what} has {classes} classes, the model's fc8 has {outputs} outputs")
+
+
+OPTIMIZERS = {
+    "sgd": lambda recipe: keras.optimizers.SGD(),
+    "momentum": lambda recipe: keras.optimizers.SGD(momentum=0.9),
+    "adamw": lambda recipe: keras.optimizers.AdamW(weight_decay=recipe.weight_decay),
+}
+
+
+def _stalled(history, recipe):
+    """Tell whether validation accuracy has not improved for `patience` epochs."""
+    accuracies = [row["val_accuracy"] for row in history]
+    return (
+        recipe.patience is not None
+        and bool(history)
+        and len(history) - 1 - int(np.argmax(accuracies)) >= recipe.patience
+    )
+
+
+class _Run:
+    """One run's state: the optimizers, and what a checkpoint must hold to go on bit for bit."""
+
+    def __init__(self, model, network, recipe, seed, folder):
+        self.model, self.network, self.recipe, self.seed = model, network, recipe, seed
+        self.folder = None if folder is None else Path(folder)
+        # The convolutions learn at a rate of their own, and so have an optimizer of their own.
+        rates = {FC: recipe.learning_rate, CONVOLUTIONS: recipe.conv_learning_rate}
+        self.groups = []
+        for names, rate in rates.items():
+            variables = [
+                variable
+                for layer in model.layers
+                if layer.name in names
+                for variable in layer.trainable_variables
+            ]
+            if variables:
+                optimizer = OPTIMIZERS[recipe.optimizer](recipe)
+                optimizer.exclude_from_weight_decay(var_names=["bias"])
+                optimizer.build(variables)
+                self.groups.append((optimizer, variables, rate))
+        self.kernels = [
+            layer.kernel for layer in model.layers if layer.name in FC and layer.trainable_variables
+        ]
+        self.dropouts = [x for x in model.layers if isinstance(x, keras.layers.Dropout)]
+        self.loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=recipe.label_smoothing
+        )
+        self.step = tf.function(self._step, reduce_retracing=True)
+        self.forward = tf.function(self._forward, reduce_retracing=True)
+
+    def _forward(self, x, labels):
+        logits = self.network(x, training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        hits = tf.argmax(logits, axis=1) == labels
+        return tf.reduce_sum(losses), tf.math.count_nonzero(hits)
+
+    def _step(self, x, labels):
+        with tf.GradientTape() as tape:
+            logits = self.network(x, training=True)
+            loss = self.loss(tf.one_hot(labels, logits.shape[-1]), logits)
+            penalty = tf.add_n(
+                [tf.reduce_sum(tf.square(kernel)) for kernel in self.kernels] or [0.0]
+            )
+            total = loss + self.recipe.l2 * penalty
+        gradients = tape.gradient(total, [variables for _, variables, _ in self.groups])
+        for (optimizer, variables, _), group in zip(self.groups, gradients, strict=True):
+            optimizer.apply(group, variables)
+        return loss, tf.math.count_nonzero(tf.argmax(logits, axis=1) == labels)
+
+    def train_epoch(self, data, epoch):
+        """Train for one epoch; return its row of the history."""
+        for index, dropout in enumerate(self.dropouts):
+            # Dropout's masks, too, must not depend on what ran before this epoch.
+            dropout.seed_generator.state.assign([2 * self.seed + index, epoch << 16])
+        steps = math.ceil(len(data.indices) / self.recipe.batch_size)
+        total, hits = 0.0, 0
+        for number, (x, labels) in enumerate(
+            batches(data, self.recipe, self.seed, epoch, training=True)
+        ):
+            for optimizer, _, base in self.groups:
+                rate = learning_rate(self.recipe, epoch + number / steps, base)
+                optimizer.learning_rate.assign(rate)
+            loss, right = self.step(x, labels)
+            if not np.isfinite(loss):
+                raise TrainingDiverged(
+                    f"epoch {epoch}, step {number}: the loss is {float(loss)}. Likely causes: a "
+                    f"learning rate that is too high (now {rate:.3g}; try a tenth), or input that "
+                    "is not as `preprocess_input` makes it (0-255, mean subtracted)"
+                )
+            total += float(loss) * len(labels)
+            hits += int(right)
+        count = len(data.indices)
+        return {
+            "epoch": epoch,
+            "learning_rate": float(self.groups[0][0].learning_rate),
+            "loss": total / count,
+            "accuracy": hits / count,
+        }
+
+    def measure(self, data):
+        """Return mean cross-entropy and accuracy."""
+        total, hits = 0.0, 0
+        for x, labels in batches(data, self.recipe):
+            loss, right = self.forward(x, labels)
+            total += float(loss)
+            hits += int(right)
+        return total / len(data.indices), hits / len(data.indices)
+
+    def settings(self):
+        """Say what makes two runs the same: recipe, seed, and the weights that do not train."""
+        digest = hashlib.sha256()
+        trained = {variable.path for _, variables, _ in self.groups for variable in variables}
+        for layer in self.model.layers:
+            for variable in layer.weights:
+                if variable.path not in trained and not isinstance(layer, keras.layers.Dropout):
+                    digest.update(variable.numpy().tobytes())
+        return json.dumps([self.recipe, self.seed, digest.hexdigest()])
+
+    def state(self):
+        """Return every variable that training changes, by name."""
+        named = {}
+        for number, (optimizer, variables, _) in enumerate(self.groups):
+            for kind, group in (("weight", variables), ("optimizer", optimizer.variables)):
+                named |= {f"{kind}/{number}/{i}": variable for i, variable in enumerate(group)}
+        return named
+
+    def snapshot(self):
+        """Return copies of the weights that train, by the names of `state`."""
+        return {
+            name: variable.numpy()
+            for name, variable in self.state().items()
+            if name.startswith("weight")
+        }
+
+    def save(self, history, best, improved):
+        """Write history, checkpoint and, where it is new, the best epoch's weights."""
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        arrays = {name: variable.numpy() for name, variable in self.state().items()}
+        arrays |= {f"best/{name}": array for name, array in best.items()}
+        arrays |= {"settings": np.array(self.settings()), "history": np.array(json.dumps(history))}
+        if improved:
+            save_npz(self.folder / "best.npz", model_weights(self.model))
+        with atomic_path(self.folder / "checkpoint.npz") as partial:
+            np.savez(partial, **arrays)
+        with atomic_path(self.folder / "history.csv") as partial:
+            pd.DataFrame(history).to_csv(partial, index=False)
+        with tf.summary.create_file_writer(str(self.folder / "tensorboard")).as_default():
+            row = history[-1]
+            for name in ("learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"):
+                tf.summary.scalar(name, row[name], step=row["epoch"])
+
+    def restore(self):
+        """Take up a checkpoint where there is one; return its history and best weights."""
+        path = None if self.folder is None else self.folder / "checkpoint.npz"
+        if path is None or not path.exists():
+            return [], None
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        if str(arrays["settings"]) != self.settings():
+            raise ValueError(
+                f"{path}: checkpoint of another run: recipe, seed or frozen weights differ. Choose "
+                "another folder, or remove this one to start anew"
+            )
+        for name, variable in self.state().items():
+            variable.assign(arrays[name])
+        best = {name[5:]: array for name, array in arrays.items() if name.startswith("best/")}
+        return json.loads(str(arrays["history"])), best
+
+
+def model_weights(model):
+    """Return all of a model's weights as `save_npz` stores them."""
+    return {
+        f"{layer.name}/{part}": weight.numpy()
+        for layer in model.layers
+        if layer.name in CONVOLUTIONS + FC
+        for part, weight in zip(("kernel", "bias"), layer.weights, strict=True)
+    }

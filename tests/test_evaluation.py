@@ -1,0 +1,113 @@
+"""Rates follow from the counts, by hand and by scikit-learn; views are averaged."""
+
+import keras
+import numpy as np
+import pytest
+
+from alexnet_lib.evaluation import Evaluation, evaluate, wilson_interval
+from alexnet_lib.features import Features
+from alexnet_lib.training import FeatureSubset
+
+
+@pytest.fixture
+def evaluation():
+    """Six images of three classes; one cat and one dog are taken for each other, surely and not."""
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    probabilities = np.array(
+        [
+            [0.8, 0.1, 0.1],
+            [0.5, 0.3, 0.2],
+            [0.3, 0.4, 0.3],  # a cat, taken for a dog with 0.4
+            [0.9, 0.1, 0.0],  # a dog, taken for a cat with 0.9
+            [0.2, 0.7, 0.1],
+            [0.1, 0.1, 0.8],
+        ]
+    )
+    names = ("cat/a", "cat/b", "cat/c", "dog/d", "dog/e", "emu/f")
+    return Evaluation(labels, probabilities, ("cat", "dog", "emu"), names)
+
+
+def test_matrix_has_true_classes_in_rows(evaluation):
+    matrix = evaluation.confusion_matrix()
+    assert matrix.to_numpy().tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 1]]
+    assert (matrix.index.name, matrix.columns.name) == ("true", "predicted")
+    assert matrix.loc["cat", "dog"] == 1
+    assert evaluation.accuracy == pytest.approx(4 / 6)
+
+
+def test_rates_by_hand(evaluation):
+    report = evaluation.report()
+    assert report.loc["cat"].tolist() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 3])
+    assert report.loc["dog"].tolist() == pytest.approx([1 / 2, 1 / 2, 1 / 2, 2])
+    assert report.loc["macro avg", "recall"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+
+
+def test_confused_pairs_and_mistakes(evaluation):
+    (pair,) = evaluation.confused_pairs().itertuples(index=False)
+    assert tuple(pair) == ("cat", "dog", 2, 1, 1)
+    mistakes = evaluation.mistakes()
+    assert mistakes["image"].tolist() == ["dog/d", "cat/c"]  # the surest first
+    assert mistakes.iloc[0].tolist() == ["dog/d", "dog", "cat", 0.9]
+    assert len(evaluation.mistakes(top=1)) == 1
+
+
+def test_wilson_interval_of_the_published_result():
+    low, high = wilson_interval(190, 210)
+    assert (round(100 * low, 1), round(100 * high, 1)) == (85.7, 93.8)
+    assert wilson_interval(210, 210)[1] == 1.0
+
+
+def test_interval_is_of_the_accuracy(evaluation):
+    assert evaluation.interval() == wilson_interval(4, 6)
+
+
+def test_reliability_by_hand(evaluation):
+    table = evaluation.reliability(bins=2)  # the 0.4 alone; then 0.8, 0.5, 0.9, 0.7 and 0.8
+    assert table["images"].tolist() == [1, 5]
+    assert table["probability"].tolist() == pytest.approx([0.4, 3.7 / 5])
+    assert table["accuracy"].tolist() == pytest.approx([0, 4 / 5])
+    assert tuple(table.loc[1, ["low", "high"]]) == wilson_interval(4, 5)
+
+
+def test_reliability_has_no_empty_bins_and_keeps_certainty(evaluation):
+    probabilities = evaluation.probabilities.copy()
+    probabilities[5] = [0, 0, 1]
+    table = evaluation._replace(probabilities=probabilities).reliability()
+    assert table["images"].tolist() == [1, 1, 1, 1, 2]
+    assert table["probability"].iloc[-1] == pytest.approx(0.95)
+
+
+@pytest.fixture
+def features():
+    codes = np.random.default_rng(0).integers(0, 50, (8, 7, 6, 6, 256), np.uint8)
+    names = tuple(f"{'ab'[i % 2]}/{i}" for i in range(7))
+    return Features(codes, 0.05, np.arange(7) % 2, ("a", "b"), names)
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((6, 6, 256), name="pool5_in")
+    x = keras.layers.Identity(name="pool5")(x)
+    x = keras.layers.Flatten()(x)
+    return keras.Model(inputs, keras.layers.Dense(2, name="fc8")(x))
+
+
+def test_views_are_averaged_as_probabilities(model, features):
+    indices = np.array([6, 0, 3])
+    head = keras.Model(model.get_layer("pool5").output, model.output)
+    each = [keras.ops.softmax(head(features.pool5(indices, view))).numpy() for view in range(8)]
+    subset = FeatureSubset(features, indices)
+    one, eight = evaluate(model, subset), evaluate(model, subset, views=8, batch_size=2)
+    np.testing.assert_allclose(one.probabilities, each[0], atol=1e-6)
+    np.testing.assert_allclose(eight.probabilities, np.mean(each, axis=0), atol=1e-6)
+    assert eight.names == ("a/6", "a/0", "b/3")
+    assert eight.labels.tolist() == [0, 0, 1]
+
+
+def test_views_must_be_at_hand(model, features):
+    single = features._replace(codes=features.codes[:1])
+    with pytest.raises(ValueError, match="views=8, of which 1 are at hand"):
+        evaluate(model, FeatureSubset(single, np.arange(3)), views=8)
+    with pytest.raises(ValueError, match="views=4"):
+        evaluate(model, FeatureSubset(features, np.arange(3)), views=4)

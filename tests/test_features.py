@@ -1,0 +1,91 @@
+"""Coded features stay close to what the convolutions gave, and the carried ones are real."""
+
+import numpy as np
+import pytest
+
+from alexnet_lib import AlexNet, find_caffemodel
+from alexnet_lib.dataset import find_ucmerced, read_folder
+from alexnet_lib.features import (
+    Features,
+    compute_features,
+    decode,
+    encode,
+    load_features,
+    save_features,
+)
+
+
+def test_error_of_the_code_is_half_a_step_of_the_root():
+    values = np.concatenate([[0], np.geomspace(1e-4, 150, 10_000)]).astype(np.float32)
+    step = float(np.sqrt(150) / 255)
+    back = decode(encode(values, step), step)
+    assert back.dtype == np.float32
+    assert np.abs(np.sqrt(back) - np.sqrt(values)).max() <= step / 2 * (1 + 1e-5)
+    assert back[0] == 0
+
+
+def test_large_values_saturate():
+    assert encode(np.array([1e6]), 0.1).tolist() == [255]
+
+
+@pytest.fixture
+def features():
+    codes = np.random.default_rng(0).integers(0, 256, (8, 5, 6, 6, 256), np.uint8)
+    names = tuple(f"{kind}/{kind}{i}" for kind, i in zip("aabbb", range(5), strict=True))
+    return Features(codes, 0.05, np.array([0, 0, 1, 1, 1]), ("a", "b"), names)
+
+
+def test_round_trip(features, tmp_path):
+    save_features(tmp_path / "f.npz", features)
+    loaded = load_features(tmp_path / "f.npz")
+    for ours, theirs in zip(features, loaded, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert isinstance(loaded.step, float)
+
+
+def test_pool5_takes_a_view_for_each_image(features):
+    mixed = features.pool5([3, 1], views=np.array([7, 2]))
+    np.testing.assert_array_equal(mixed[0], features.pool5([3], views=7)[0])
+    np.testing.assert_array_equal(mixed[1], features.pool5([1], views=2)[0])
+    np.testing.assert_array_equal(features.pool5([4]), decode(features.codes[0, [4]], 0.05))
+
+
+def test_other_files_are_refused(features, tmp_path):
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.raises(ValueError, match=r"other\.npz: expected features of `save_features`"):
+        load_features(tmp_path / "other.npz")
+    save_features(tmp_path / "short.npz", features._replace(labels=np.zeros(4, int)))
+    with pytest.raises(ValueError, match=r"short\.npz: expected codes of \(views, 4, 6, 6, 256\)"):
+        load_features(tmp_path / "short.npz")
+
+
+def test_carried_features_are_of_all_images():
+    carried = load_features()
+    assert carried.codes.shape == (1, 2100, 6, 6, 256)
+    assert carried.codes.dtype == np.uint8
+    assert np.bincount(carried.labels).tolist() == [100] * 21
+    assert carried.names == tuple(sorted(carried.names))
+    for name, label in zip(carried.names, carried.labels, strict=True):
+        assert name.split("/")[0] == carried.classes[label]
+    first, second = (carried.names.index(f"airplane/airplane0{i}") for i in (1, 2))
+    np.testing.assert_array_equal(*carried.codes[0, [first, second]])  # the one duplicate
+    assert len(np.unique(carried.codes[0].reshape(2100, -1), axis=0)) == 2099
+
+
+def test_carried_features_agree_with_images_and_weights():
+    folder, weights = find_ucmerced(), find_caffemodel()
+    if folder is None or weights is None:
+        pytest.skip("no UC Merced images or no .caffemodel in the data directory: set ALEXNET_DATA")
+    carried, images = load_features(), read_folder(folder)
+    assert (images.names, images.classes) == (carried.names, carried.classes)
+    few = np.arange(0, 2100, 50)
+    subset = images._replace(files=tuple(images.files[i] for i in few), labels=images.labels[few])
+    model = AlexNet(weights, include_top=False)
+    turned = compute_features(model, subset, views=8)
+    real, kept = turned.pool5(np.arange(len(few))), carried.pool5(few)
+    # Another file of the same network correlates less: its weights are not rounded.
+    assert np.corrcoef(real.ravel(), kept.ravel())[0, 1] > 0.99
+    # A view is the image turned, so its features differ.
+    assert np.corrcoef(turned.pool5([0], 0).ravel(), turned.pool5([0], 5).ravel())[0, 1] < 0.99
+    with pytest.raises(ValueError, match="views must be 1 or 8"):
+        compute_features(model, subset, views=4)

@@ -1,0 +1,222 @@
+"""Splits and folds: exact per class, whole groups, the same from the same seed, kept as CSV."""
+
+import pathlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alexnet_lib.splits import (
+    SUBSETS,
+    UCMERCED_SPLIT,
+    apply_split,
+    k_folds,
+    read_split,
+    split,
+    write_split,
+)
+
+HUNDREDS = np.repeat(np.arange(21), 100)
+
+
+def table(labels, parts):
+    """Count images per class and part."""
+    return np.array([[np.sum((labels == c) & (parts == p)) for p in np.unique(parts)]
+                     for c in np.unique(labels)])  # fmt: skip
+
+
+def test_eighty_ten_ten():
+    parts = split(HUNDREDS)
+    assert {p: (parts == p).sum() for p in SUBSETS} == {
+        "train": 1680,
+        "validation": 210,
+        "test": 210,
+    }
+    assert (table(HUNDREDS, parts) == [10, 80, 10]).all()  # alphabetical: test, train, validation
+    np.testing.assert_array_equal(parts, split(HUNDREDS, seed=0))
+    assert (parts != split(HUNDREDS, seed=1)).mean() > 0.2
+
+
+def test_every_image_has_its_chance():
+    """Over many seeds each image is in the test set about a tenth of the time, groups or not."""
+    labels = np.repeat([0, 1], 20)
+    groups = np.arange(40)
+    groups[[3, 4]] = 3
+    shares = np.mean([split(labels, groups, seed=seed) == "test" for seed in range(500)], axis=0)
+    assert shares.min() > 0.04
+    assert shares.max() < 0.16
+
+
+def test_labels_may_be_names_and_in_any_order():
+    shuffled = np.random.default_rng(0).permutation(HUNDREDS)
+    parts = split(np.array([f"class {label}" for label in shuffled]))
+    assert (table(shuffled, parts) == [10, 80, 10]).all()
+
+
+LABELS = st.lists(st.integers(0, 4), min_size=10, max_size=120).map(np.array)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    LABELS,
+    st.integers(0, 2**31),
+    st.sampled_from([(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (1 / 3, 1 / 3, 1 / 3), (0.7, 0, 0.3)]),
+)
+def test_every_class_is_within_one_image_of_the_fractions(labels, seed, fractions):
+    try:
+        parts = split(labels, fractions=fractions, seed=seed)
+    except ValueError as error:
+        if "no image comes to" in str(error):
+            return
+        raise
+    for label in np.unique(labels):
+        for subset, fraction in zip(SUBSETS, fractions, strict=True):
+            count = np.sum((labels == label) & (parts == subset))
+            assert abs(count - fraction * np.sum(labels == label)) < 1
+    for subset, fraction in zip(SUBSETS, fractions, strict=True):
+        assert fraction > 0 or not (parts == subset).any()
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(LABELS, st.integers(0, 2**31), st.integers(2, 10))
+def test_folds_are_as_even_as_whole_images_allow(labels, seed, k):
+    folds = k_folds(labels, k=k, seed=seed)
+    assert folds.dtype == np.int64
+    assert np.ptp(np.bincount(folds, minlength=k)) <= 1
+    for label in np.unique(labels):
+        assert np.ptp(np.bincount(folds[labels == label], minlength=k)) <= 1
+    np.testing.assert_array_equal(folds, k_folds(labels, k=k, seed=seed))
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(LABELS, st.integers(0, 2**31), st.data())
+def test_groups_stay_whole_even_across_classes(labels, seed, data):
+    size = len(labels)
+    ids = st.lists(st.integers(-3, size), min_size=size, max_size=size)
+    groups = np.array(data.draw(ids))
+    for deal in (
+        lambda: split(labels, groups, seed=seed),
+        lambda: k_folds(labels, groups, 3, seed),
+    ):
+        try:
+            parts = deal()
+        except ValueError as error:
+            if "no image comes to" in str(error) or "do not fill" in str(error):
+                continue
+            raise
+        for group in np.unique(groups):
+            assert len(set(parts[groups == group])) == 1
+
+
+def test_pairs_do_not_disturb_the_counts():
+    groups = np.arange(2100)
+    groups[1::7] = groups[0::7]
+    assert (table(HUNDREDS, split(HUNDREDS, groups)) == [10, 80, 10]).all()
+    assert (table(HUNDREDS, k_folds(HUNDREDS, groups)) == 20).all()
+
+
+def test_small_classes_take_turns():
+    """21 classes of 5: half an image each for validation and test, so half of the classes each."""
+    labels = np.repeat(np.arange(21), 5)
+    parts = split(labels)
+    assert [(parts == p).sum() for p in SUBSETS] in ([84, 10, 11], [84, 11, 10])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: split([0, 1] * 9, fractions=(0.8, 0.1)), "three numbers that sum to 1"),
+        (lambda: split([0, 1] * 9, fractions=(0.8, 0.1, 0.2)), "three numbers that sum to 1"),
+        (lambda: split([0, 1] * 9, fractions=(1.1, -0.1, 0)), "three numbers that sum to 1"),
+        (lambda: split([]), r"at least one\. Received: shapes \(0,\)"),
+        (lambda: split([0, 0, 1], groups=[1, 2]), r"shapes \(3,\) and \(2,\)"),
+        (lambda: split([0, 0, 1, 1]), "no image comes to 'validation' .* of 4 images"),
+        (lambda: k_folds([0, 0, 1, 1], k=1), r"Received: k=1"),
+        (lambda: k_folds([0, 0, 1, 1], k=2.0), r"Received: k=2\.0"),
+        (lambda: k_folds([0, 0, 1, 1]), "4 images do not fill 5 folds"),
+    ],
+)
+def test_impossible_splits_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_round_trip_through_csv(tmp_path):
+    names = ["a/1", "a/2, with comma", "ä b/1", 'ä b/"quoted"']
+    path = tmp_path / "split.csv"
+    subsets = np.array(["test", "train", "validation", "train"])
+    write_split(path, names, subsets)
+    assert path.read_bytes().startswith(b"file,class,subset\na/1,a,test\n")
+    assert read_split(path) == dict(zip(names, subsets, strict=True))
+    found = apply_split(SimpleNamespace(names=names[::-1]), read_split(path))
+    assert {key: value.tolist() for key, value in found.items()} == {
+        "test": [3], "train": [0, 2], "validation": [1],
+    }  # fmt: skip
+    write_split(path, names, np.array([2, 0, 1, 2]))
+    assert read_split(path) == {names[0]: "2", names[1]: "0", names[2]: "1", names[3]: "2"}
+    assert apply_split(SimpleNamespace(names=names), read_split(path))["2"].tolist() == [0, 3]
+
+
+def test_a_split_that_fails_to_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "split.csv"
+    write_split(path, ["a/1"], ["train"])
+    with pytest.raises(ValueError, match="shorter"):
+        write_split(path, ["a/1", "a/2"], ["test"])
+    assert [item.name for item in tmp_path.iterdir()] == ["split.csv"]
+    assert read_split(path) == {"a/1": "train"}
+
+
+def test_a_spreadsheets_csv_is_read(tmp_path):
+    (tmp_path / "split.csv").write_bytes(b"\xef\xbb\xbffile,class,subset\r\na/1,a,test\r\n")
+    assert read_split(tmp_path / "split.csv") == {"a/1": "test"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"line 1: expected file,class,subset, found None"),
+        (b"a/1,a,train\n", r"line 1: expected file,class,subset, found \['a/1'"),
+        (b"file,class,subset\na/1,a,train\na/2,a\n", r"line 3: expected class/stem, the same cla"),
+        (b"file,class,subset\na/1,b,train\n", r"line 2: expected class/stem, the same class"),
+        (b"file,class,subset\na1,a1,train\n", r"line 2: expected class/stem"),
+        (b"file,class,subset\na/1,a,training\n", r"line 2: .* train, validation, test or a fold's"),
+        (b"file,class,subset\na/1,a,test\na/1,a,train\n", r"line 3: expected every file once"),
+        (b"file,class,subset\n\xff\n", r"split\.csv: .*utf-8"),
+    ],
+)
+def test_a_damaged_csv_is_named_with_its_line(content, message, tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        read_split(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_images_that_do_not_fit_the_split_are_named():
+    images = SimpleNamespace(names=("a/1", "a/2", "b/1"))
+    whole = {"a/1": "train", "a/2": "test", "b/1": "train"}
+    with pytest.raises(ValueError, match=r"1 images that the split does not name: a/2\. Make"):
+        apply_split(images, {"a/1": "train", "b/1": "test"})
+    with pytest.raises(ValueError, match=r"1 images of the split that are not there: c/9\."):
+        apply_split(images, {**whole, "c/9": "test"})
+    with pytest.raises(
+        ValueError, match=r"7 images of the split .*: c/0, c/1, c/2, c/3, c/4 \.\.\."
+    ):
+        apply_split(images, whole | {f"c/{i}": "test" for i in range(7)})
+
+
+def test_the_books_split_follows_from_names_alone(tmp_path):
+    """Anyone can deal it again: 21 classes of 100, and airplane02 shows airplane01's pixels."""
+    classes = sorted({name.split("/")[0] for name in read_split()})
+    assert len(classes) == 21
+    names = [f"{name}/{name}{number:02d}" for name in classes for number in range(100)]
+    groups = np.arange(2100)
+    groups[names.index("airplane/airplane02")] = names.index("airplane/airplane01")
+    parts = split(HUNDREDS, groups, seed=0)
+    write_split(tmp_path / "again.csv", names, parts)
+    assert (tmp_path / "again.csv").read_bytes() == pathlib.Path(UCMERCED_SPLIT).read_bytes()
+    assert (table(HUNDREDS, parts) == [10, 80, 10]).all()
+    book = read_split()
+    assert book["airplane/airplane01"] == book["airplane/airplane02"]

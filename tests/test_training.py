@@ -1,0 +1,243 @@
+"""Fine-tuning trains what it says, keeps what is frozen, chooses by validation and resumes."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from alexnet_lib.features import Features
+from alexnet_lib.training import (
+    CONVOLUTIONS,
+    RECIPES,
+    FeatureSubset,
+    ImageSubset,
+    Recipe,
+    TrainingDiverged,
+    _Run,
+    batches,
+    finetune,
+    learning_rate,
+)
+from alexnet_lib.weights import load_npz
+
+RECIPE = Recipe(optimizer="adamw", learning_rate=3e-3, batch_size=16, epochs=4)
+
+
+@pytest.fixture(scope="module")
+def features():
+    """Two classes that differ in a few channels, eight views."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    codes = generator.integers(0, 60, (8, 60, 6, 6, 256), np.uint8)
+    codes[:, labels == 1, :, :, :20] += 40
+    names = tuple(f"{'ab'[label]}/{i:02d}" for i, label in enumerate(labels))
+    return Features(codes, 0.02, labels, ("a", "b"), names)
+
+
+@pytest.fixture
+def subsets(features):
+    return FeatureSubset(features, np.arange(40)), FeatureSubset(features, np.arange(40, 60))
+
+
+def small_network(classes=2):
+    """AlexNet's names on a network of few weights, the same ones every time."""
+    keras.utils.set_random_seed(1)
+    x = inputs = keras.Input((227, 227, 3))
+    x = keras.layers.Conv2D(256, 8, strides=38, activation="relu", name="conv1")(x)
+    x = keras.layers.Identity(name="pool5")(x)
+    x = keras.layers.Flatten()(x)
+    for name in ("6", "7"):
+        x = keras.layers.Dense(16, activation="relu", name=f"fc{name}")(x)
+        x = keras.layers.Dropout(0.5, name=f"drop{name}")(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, name="fc8")(x))
+
+
+def test_learns_and_reports_every_epoch(subsets):
+    model = small_network()
+    history = finetune(model, *subsets, RECIPE, progress=False)
+    assert history["epoch"].tolist() == [0, 1, 2, 3]
+    assert history["val_accuracy"].max() >= 0.9
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    loss, accuracy = _Run(model, _head(model), RECIPE, 0, None).measure(subsets[1])
+    best = history.iloc[history["val_accuracy"][::-1].idxmax()]
+    assert (loss, accuracy) == pytest.approx((best["val_loss"], best["val_accuracy"]), rel=1e-5)
+
+
+def _head(model):
+    return keras.Model(model.get_layer("pool5").output, model.output)
+
+
+def test_only_named_layers_change(subsets):
+    model = small_network()
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    finetune(model, *subsets, RECIPE._replace(layers=("fc7", "fc8"), epochs=1), progress=False)
+    for layer in model.layers:
+        pairs = zip(before[layer.name], layer.get_weights(), strict=True)
+        same = [np.array_equal(old, new) for old, new in pairs]
+        if layer.name in ("fc7", "fc8"):
+            assert not any(same), layer.name
+        elif layer.name in ("conv1", "fc6"):
+            assert all(same), layer.name
+
+
+def test_the_best_epoch_is_kept(subsets, monkeypatch, tmp_path):
+    """Validation says epoch 1 was best, so the run must end with its weights."""
+    seen, accuracies = [], iter([0.5, 0.9, 0.7, 0.6])
+
+    def measure(run, data):
+        seen.append(run.snapshot())
+        return 1.0, next(accuracies)
+
+    monkeypatch.setattr(_Run, "measure", measure)
+    model = small_network()
+    history = finetune(model, *subsets, RECIPE, tmp_path, progress=False)
+    assert history["val_accuracy"].idxmax() == 1
+    np.testing.assert_array_equal(model.get_layer("fc8").kernel, seen[1]["weight/0/4"])
+    np.testing.assert_array_equal(
+        load_npz(tmp_path / "best.npz")["fc8/kernel"], seen[1]["weight/0/4"]
+    )
+
+
+def test_early_stop(subsets, monkeypatch):
+    accuracies = iter([0.5, 0.9, 0.7, 0.6, 0.95])
+    monkeypatch.setattr(_Run, "measure", lambda run, data: (1.0, next(accuracies)))
+    history = finetune(
+        small_network(), *subsets, RECIPE._replace(epochs=9, patience=2), progress=False
+    )
+    assert len(history) == 4
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw"])
+def test_a_killed_run_resumes_to_the_same_bits(subsets, optimizer, tmp_path, monkeypatch):
+    recipe = RECIPE._replace(optimizer=optimizer, l2=1e-4, label_smoothing=0.1)
+    whole = small_network()
+    expected = finetune(whole, *subsets, recipe, tmp_path / "whole", progress=False)
+
+    train_epoch = _Run.train_epoch
+
+    def die_in_epoch_2(run, data, epoch):
+        row = train_epoch(run, data, epoch)
+        if epoch == 2:
+            raise Killed  # after its steps, before its checkpoint
+        return row
+
+    monkeypatch.setattr(_Run, "train_epoch", die_in_epoch_2)
+    with pytest.raises(Killed):
+        finetune(small_network(), *subsets, recipe, tmp_path / "cut", progress=False)
+    monkeypatch.setattr(_Run, "train_epoch", train_epoch)
+    resumed = small_network()
+    history = finetune(resumed, *subsets, recipe, tmp_path / "cut", progress=False)
+    pd.testing.assert_frame_equal(history, expected, check_exact=True)
+    for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    stored = pd.read_csv(tmp_path / "cut" / "history.csv")
+    pd.testing.assert_frame_equal(stored, expected)
+    assert list((tmp_path / "cut" / "tensorboard").iterdir())
+
+
+def test_a_checkpoint_of_another_run_is_refused(subsets, tmp_path):
+    finetune(small_network(), *subsets, RECIPE._replace(epochs=1), tmp_path, progress=False)
+    with pytest.raises(ValueError, match=r"checkpoint\.npz: checkpoint of another run"):
+        finetune(small_network(), *subsets, RECIPE, tmp_path, progress=False)
+    other = small_network()
+    other.get_layer("conv1").kernel.assign_add(other.get_layer("conv1").kernel)
+    with pytest.raises(ValueError, match="frozen weights differ"):
+        finetune(other, *subsets, RECIPE._replace(epochs=1), tmp_path, progress=False)
+
+
+def test_divergence_names_likely_causes(subsets):
+    recipe = RECIPE._replace(optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(TrainingDiverged, match=r"epoch 0, step \d: the loss is .*learning rate"):
+        finetune(small_network(), *subsets, recipe, progress=False)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    import cv2
+
+    from alexnet_lib.dataset import read_folder
+
+    generator = np.random.default_rng(0)
+    for kind, mean in (("dark", 60), ("light", 180)):
+        (tmp_path / kind).mkdir()
+        for i in range(8):
+            pixels = np.clip(generator.normal(mean, 20, (64, 64, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / kind / f"{i}.png"), pixels)
+    return read_folder(tmp_path)
+
+
+def test_all_layers_train_on_images(pictures):
+    recipe = Recipe(
+        layers=("conv1", "fc6", "fc7", "fc8"), learning_rate=1e-3, conv_learning_rate=1e-4,
+        batch_size=4, epochs=2,
+    )  # fmt: skip
+    model = small_network()
+    before = model.get_layer("conv1").get_weights()[0]
+    train, validation = (ImageSubset(pictures, np.arange(start, 16, 2)) for start in (0, 1))
+    history = finetune(model, train, validation, recipe, progress=False)
+    moved = np.abs(model.get_layer("conv1").get_weights()[0] - before).max()
+    assert 0 < moved < 20 * 1e-4  # AdamW moves a weight by about its own rate a step
+    again = finetune(small_network(), train, validation, recipe, progress=False)
+    pd.testing.assert_frame_equal(again, history, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layers": ("fc9",)}, "recipe.layers must be of .* Received: fc9"),
+        ({"layers": ("conv1", "fc8")}, "conv1 cannot train on features"),
+        ({"optimizer": "adam"}, "Received: 'adam'"),
+        ({"schedule": "step"}, "Received: 'step'"),
+    ],
+)
+def test_recipes_are_checked(subsets, change, message):
+    with pytest.raises(ValueError, match=message):
+        finetune(small_network(), *subsets, RECIPE._replace(**change), progress=False)
+
+
+def test_data_is_checked(subsets, pictures):
+    train, validation = subsets
+    with pytest.raises(ValueError, match="2 classes, the model's fc8 has 3 outputs"):
+        finetune(small_network(3), train, validation, RECIPE)
+    with pytest.raises(ValueError, match="validation has no images"):
+        finetune(small_network(), train, validation._replace(indices=[]), RECIPE)
+    with pytest.raises(ValueError, match="of one kind"):
+        finetune(small_network(), train, ImageSubset(pictures, [0]), RECIPE)
+    everything = ImageSubset(pictures, np.arange(16))
+    with pytest.raises(ValueError, match="conv_learning_rate must be above 0"):
+        finetune(small_network(), everything, everything, RECIPE._replace(layers=("conv1",)))
+
+
+def test_schedules():
+    original = RECIPES["original"]
+    rates = [learning_rate(original, epoch, 1e-4) for epoch in (0, 0.5, 1, 19)]
+    assert rates == pytest.approx([1e-4, 1e-4, 0.99e-4, 1e-4 * 0.99**19])
+    cosine = Recipe(schedule="cosine", epochs=11, warmup=1)
+    rates = [learning_rate(cosine, epoch, 1.0) for epoch in (0.5, 1, 6, 11)]
+    assert rates == pytest.approx([0.501, 1, 0.5, 0], abs=1e-9)
+    assert learning_rate(Recipe(schedule="constant"), 7, 0.1) == 0.1
+
+
+def test_batches_cover_an_epoch_and_depend_on_seed_and_epoch(subsets):
+    train, _ = subsets
+
+    def labels(**options):
+        return np.concatenate([y for _, y in batches(train, RECIPE, **options)]).tolist()
+
+    plain = labels()
+    assert plain == train.features.labels[:40].tolist()
+    first = labels(training=True)
+    assert sorted(first) == sorted(plain)
+    assert first == labels(training=True)
+    assert len({tuple(labels(training=True, seed=s, epoch=e)) for s in (0, 1) for e in (0, 1)}) == 4
+
+
+def test_presets_name_layers_of_alexnet():
+    assert set(RECIPES["all-layers"].layers) == {*CONVOLUTIONS, "fc6", "fc7", "fc8"}
+    assert RECIPES["original"]._asdict() | {"epochs": 20, "batch_size": 32, "l2": 1e-3} == (
+        RECIPES["original"]._asdict()
+    )
