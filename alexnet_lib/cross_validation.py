@@ -14,7 +14,7 @@ from alexnet_lib.features import VIEWS, Features, compute_features
 from alexnet_lib.files import atomic_path
 from alexnet_lib.model import AlexNet
 from alexnet_lib.splits import k_folds, split
-from alexnet_lib.training import CONVOLUTIONS, RECIPES, FeatureSubset, ImageSubset, finetune
+from alexnet_lib.training import CONVOLUTIONS, FeatureSubset, ImageSubset, finetune, recipe_of
 
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless")
 
@@ -82,7 +82,7 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
     Returns:
         folds and predictions, both `pandas.DataFrame`.
     """
-    settings = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    settings = recipe_of(recipe)
     fold_of = k_folds(data.labels, groups, k, seed)
     folds, predictions = [], []
     for fold in range(k):

@@ -68,8 +68,8 @@ RECIPES = {
     ),
     "recommended": Recipe(learning_rate=1e-4, weight_decay=0.05, label_smoothing=0.1, epochs=25),
     "all-layers": Recipe(
-        layers=CONVOLUTIONS + FC, learning_rate=1e-3, conv_learning_rate=1e-4, warmup=1,
-        weight_decay=0.05, label_smoothing=0.1, batch_size=32,
+        layers=CONVOLUTIONS + FC, learning_rate=1e-4, conv_learning_rate=3e-5, weight_decay=0.05,
+        label_smoothing=0.1, batch_size=32,
     ),
 }  # fmt: skip
 
@@ -90,6 +90,17 @@ class FeatureSubset(NamedTuple):
 
 class TrainingDiverged(ArithmeticError):
     """The loss is no longer a finite number; says which causes are likely."""
+
+
+def recipe_of(recipe):
+    """Return the `Recipe` of a name, or a `Recipe` as it is; ValueError for an unknown name."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe not in RECIPES:
+        raise ValueError(
+            f"recipe must be a Recipe or one of {', '.join(RECIPES)}. Received: recipe={recipe!r}"
+        )
+    return RECIPES[recipe]
 
 
 def batches(data, recipe, seed=0, epoch=0, training=False, view=0):
@@ -166,7 +177,7 @@ def finetune(model, train, validation, recipe="recommended", folder=None, seed=0
         ValueError: for arguments that disagree or a checkpoint of another run.
         TrainingDiverged: where the loss is not finite.
     """
-    recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    recipe = recipe_of(recipe)
     _check(model, train, validation, recipe)
     for layer in model.layers:
         layer.trainable = layer.name in recipe.layers or not layer.weights

@@ -199,6 +199,11 @@ def test_recipes_are_checked(subsets, change, message):
         finetune(small_network(), *subsets, RECIPE._replace(**change), progress=False)
 
 
+def test_recipes_go_by_name(subsets):
+    with pytest.raises(ValueError, match=r"one of original, recommended, all-layers.*'best'"):
+        finetune(small_network(), *subsets, "best")
+
+
 def test_data_is_checked(subsets, pictures):
     train, validation = subsets
     with pytest.raises(ValueError, match="2 classes, the model's fc8 has 3 outputs"):
