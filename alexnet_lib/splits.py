@@ -72,7 +72,11 @@ def k_folds(labels, groups=None, k=5, seed=0):
 def _deal(labels, groups, fractions, seed):
     """Return for each image the number of the fraction that it was dealt to."""
     labels = np.unique(labels, return_inverse=True)[1]
-    groups = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if groups is None:
+        groups = np.arange(len(labels))
+    else:  # numbered by first appearance, so that it does not matter what the ids are
+        _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
+        groups = np.argsort(np.argsort(first))[groups]
     if labels.ndim != 1 or not labels.size or groups.shape != labels.shape:
         raise ValueError(
             "expected labels and groups of (images,), at least one. "

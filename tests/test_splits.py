@@ -110,6 +110,12 @@ def test_groups_stay_whole_even_across_classes(labels, seed, data):
             assert len(set(parts[groups == group])) == 1
 
 
+def test_ids_of_groups_are_only_names():
+    pairs = np.arange(2100) // 2 * 2
+    renamed = 10**6 - 7 * pairs  # other numbers, in another order
+    np.testing.assert_array_equal(k_folds(HUNDREDS, pairs), k_folds(HUNDREDS, renamed))
+
+
 def test_pairs_do_not_disturb_the_counts():
     groups = np.arange(2100)
     groups[1::7] = groups[0::7]
