@@ -1,5 +1,6 @@
 """The command line: `python -m alexnet_lib COMMAND`."""
 
+import os
 from pathlib import Path
 
 import click
@@ -7,6 +8,9 @@ import click
 from alexnet_lib import files
 from alexnet_lib.caffemodel import read_caffemodel, write_caffemodel
 from alexnet_lib.weights import caffe_to_tensorflow, load_npz, save_npz, tensorflow_to_caffe
+
+# TensorFlow's start-up notes would bury a command's own lines; what matters is raised.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 class _Commands(click.Group):
