@@ -65,8 +65,13 @@ def find_caffemodel():
     BVLC's official file, known by its checksum, goes before others, such as a file of the
     convolutions alone.
     """
-    found = sorted(data_directory().glob("*.caffemodel"))
-    return min(found, key=lambda path: checksum(path) != CAFFEMODEL_SHA1, default=None)
+    return _best_caffemodel()[1]
+
+
+def _best_caffemodel():
+    """Return whether the best `.caffemodel` is another than the official one, and its path."""
+    found = data_directory().glob("*.caffemodel")
+    return min(((checksum(path) != CAFFEMODEL_SHA1, path) for path in found), default=(True, None))
 
 
 def find_imagenet_weights():
@@ -78,8 +83,8 @@ def find_imagenet_weights():
     Raises:
         FileNotFoundError: where no file there has the checksum; says which command brings it.
     """
-    best, folder = find_caffemodel(), data_directory()
-    if best is not None and checksum(best) == CAFFEMODEL_SHA1:
+    (other, best), folder = _best_caffemodel(), data_directory()
+    if not other:
         return best
     seen = "none" if best is None else f"{best.name} with another checksum"
     raise FileNotFoundError(
