@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "architecture": ["LAYERS", "describe", "prototxt"],
     "caffemodel": ["CaffeModelError", "read_caffemodel", "write_caffemodel"],
+    "classifier": ["Classifier", "load_classifier", "save_classifier"],
     "cross_validation": ["crossval", "fresh_model"],
     "dataset": ["Images", "duplicate_groups", "find_ucmerced", "read_folder"],
     "evaluation": ["Evaluation", "evaluate", "wilson_interval"],

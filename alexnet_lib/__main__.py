@@ -12,6 +12,8 @@ from alexnet_lib.weights import caffe_to_tensorflow, load_npz, save_npz, tensorf
 # TensorFlow's start-up notes would bury a command's own lines; what matters is raised.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+CLASSIFIER = "classifier.npz"  # in a folder that `finetune` wrote
+
 
 class _Commands(click.Group):
     """Turns a user's mistake, which the library names in its message, into one line and exit 1."""
@@ -131,13 +133,17 @@ def _training_options(command):
         click.option(
             "--recipe", default="recommended", show_default=True,
             type=click.Choice(["original", "recommended", "all-layers"]),
-            help="The first two train fc6-fc8 on frozen convolutions.",
+            help="The first two train fc6-fc8 on frozen convolutions; the last goes on from there.",
         ),
         click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's own."),
         click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
         click.option(
             "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="Start from this file instead of the data directory's.",
+        ),
+        click.option(
+            "--fc-units", default=4096, show_default=True, type=click.IntRange(1),
+            help="Width of fc6 and fc7; a light head trains faster.",
         ),
     ]  # fmt: skip
     for option in reversed(options):
@@ -147,7 +153,8 @@ def _training_options(command):
 
 @main.command()
 @_training_options
-def finetune(folder, output, recipe, epochs, seed, weights):
+@click.option("--float16", is_flag=True, help="Store the classifier in half precision.")
+def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16):
     """Fine-tune AlexNet on FOLDER, a folder of class folders; by default on UC Merced.
 
     Images are split 80/10/10, the epoch is chosen by validation, and the test images are looked at
@@ -157,8 +164,10 @@ def finetune(folder, output, recipe, epochs, seed, weights):
     Examples:
       python -m alexnet_lib finetune -o runs/ucmerced
       python -m alexnet_lib finetune my_images -o runs/mine --epochs 10
+      python -m alexnet_lib finetune my_images -o runs/all --recipe all-layers --fc-units 256
     """  # noqa: D301 - click wants the character
-    from alexnet_lib.cross_validation import fresh_model, subsets_of, trainable_data
+    from alexnet_lib.classifier import Classifier, save_classifier
+    from alexnet_lib.cross_validation import fresh_model, stages_of, subsets_of
     from alexnet_lib.dataset import duplicate_groups
     from alexnet_lib.evaluation import evaluate
     from alexnet_lib.splits import UCMERCED_SPLIT, apply_split, read_split, split, write_split
@@ -172,15 +181,18 @@ def finetune(folder, output, recipe, epochs, seed, weights):
         parts = split(images.labels, duplicate_groups(images), seed=seed)
         dealt = dict(zip(images.names, parts.tolist(), strict=True))
     part = apply_split(images, dealt)
-    model = fresh_model(len(images.classes), seed, weights)
-    data = trainable_data(model, images, recipe)
+    output.mkdir(parents=True, exist_ok=True)
+    write_split(output / "split.csv", images.names, [dealt[name] for name in images.names])
+    model = fresh_model(len(images.classes), seed, weights, fc_units)
+    *before, (recipe, data) = stages_of(images, recipe, model)
+    for number, (settings, source) in enumerate(before, 1):
+        subsets = subsets_of(source, part["train"], part["validation"])
+        finetune(model, *subsets, settings, output / f"stage{number}", seed)
     train, validation, test = subsets_of(data, part["train"], part["validation"], part["test"])
     finetune(model, train, validation, recipe, output, seed)
-    write_split(output / "split.csv", images.names, [dealt[name] for name in images.names])
-    with files.atomic_path(output / "classes.txt") as partial:
-        partial.write_text("\n".join(images.classes) + "\n", "utf-8")
-    with files.atomic_path(output / "model.keras") as partial:
-        model.save(partial)
+    save_classifier(
+        output / CLASSIFIER, Classifier(model, images.classes), "float16" if float16 else "float32"
+    )
     _show(evaluate(model, test))
     click.echo(f"Saved in {output}; `python -m alexnet_lib predict -m {output} IMAGE` uses it.")
 
@@ -188,7 +200,7 @@ def finetune(folder, output, recipe, epochs, seed, weights):
 @main.command()
 @_training_options
 @click.option("--folds", "k", default=5, show_default=True, type=click.IntRange(2))
-def crossval(folder, output, recipe, epochs, seed, weights, k):
+def crossval(folder, output, recipe, epochs, seed, weights, fc_units, k):
     """Train and test K times on FOLDER, so that every image is tested once.
 
     Writes folds.csv, with all settings and versions, and predictions.csv.
@@ -197,16 +209,14 @@ def crossval(folder, output, recipe, epochs, seed, weights, k):
     Example:
       python -m alexnet_lib crossval -o data/results/frozen_5fold
     """  # noqa: D301 - click wants the character
-    from alexnet_lib.cross_validation import crossval, fresh_model, trainable_data
+    from alexnet_lib.cross_validation import crossval
     from alexnet_lib.dataset import duplicate_groups
     from alexnet_lib.features import VIEWS
 
     weights, recipe = _weights(weights), _recipe(recipe, epochs)
     images = _data(folder)
-    data = trainable_data(fresh_model(len(images.classes), seed, weights), images, recipe)
-    folds, _ = crossval(
-        data, recipe, k, seed, VIEWS, duplicate_groups(images), weights, folder=output
-    )
+    groups = duplicate_groups(images)
+    folds, _ = crossval(images, recipe, k, seed, VIEWS, groups, weights, fc_units, output)
     for views in (1, VIEWS):
         accuracy = folds[f"accuracy_{views}"]
         click.echo(f"{views} view(s): {accuracy.mean():.2%} +- {accuracy.std():.2%}")
@@ -222,36 +232,95 @@ def _show(result):
     click.echo(result.confused_pairs(5).to_string(index=False))
 
 
+_model_option = click.option(
+    "--model", "-m", type=click.Path(exists=True, path_type=Path),
+    help="A folder that `finetune` wrote, or its classifier.npz; by default the book's own "
+    "classifier of aerial images.",
+)  # fmt: skip
+
+
+def _classifier(path):
+    """Load what `--model` names."""
+    from alexnet_lib.classifier import UCMERCED_CLASSIFIER, load_classifier
+
+    path = path or UCMERCED_CLASSIFIER
+    return load_classifier(path / CLASSIFIER if path.is_dir() else path)
+
+
+@main.command()
+@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
+@_model_option
+@click.option(
+    "--split",
+    "split_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take the test images of this split.csv instead of all images of FOLDER; without FOLDER, "
+    "the book's own split of UC Merced is taken.",
+)
+@click.option("--views", default="1", show_default=True, type=click.Choice(["1", "8"]))
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for all tables.")
+def evaluate(folder, model, split_file, views, output):
+    """Classify the images of FOLDER, a folder of class folders, and compare with the truth.
+
+    \b
+    Examples:
+      python -m alexnet_lib evaluate
+      python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views 8
+    """  # noqa: D301 - click wants the character
+    import numpy as np
+
+    from alexnet_lib.evaluation import evaluate
+    from alexnet_lib.splits import UCMERCED_SPLIT, apply_split, read_split
+    from alexnet_lib.training import ImageSubset
+
+    classifier, images = _classifier(model), _data(folder)
+    if images.classes != classifier.classes:
+        raise ValueError(
+            f"{images.folder}: expected folders of the model's classes, "
+            f"{', '.join(classifier.classes)}, got {', '.join(images.classes)}"
+        )
+    indices = np.arange(len(images.files))
+    if split_file or folder is None:
+        indices = apply_split(images, read_split(split_file or UCMERCED_SPLIT))["test"]
+    result = evaluate(classifier.model, ImageSubset(images, indices), int(views))
+    _show(result)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        tables = {
+            "predictions": result.table(),
+            "report": result.report().rename_axis("class").reset_index(),
+            "confusion_matrix": result.confusion_matrix().reset_index(),
+        }
+        for name, table in tables.items():
+            with files.atomic_path(output / f"{name}.csv") as partial:
+                table.to_csv(partial, index=False)
+
+
 @main.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--model", "-m", required=True,
-    help="A folder that `finetune` wrote, or 'imagenet' for BVLC's official weights.",
-)  # fmt: skip
+@_model_option
+@click.option("--imagenet", is_flag=True, help="Use BVLC's official weights and their classes.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1))
-def predict(images, model, top):
+def predict(images, model, imagenet, top):
     """Name the most probable classes of IMAGES.
 
     \b
     Examples:
-      python -m alexnet_lib predict -m runs/ucmerced field.png harbour.tif
-      python -m alexnet_lib predict -m imagenet cat.jpg --top 3
+      python -m alexnet_lib predict field.png harbour.tif
+      python -m alexnet_lib predict -m runs/mine photograph.jpg
+      python -m alexnet_lib predict --imagenet cat.jpg --top 3
     """  # noqa: D301 - click wants the character
     from alexnet_lib.images import preprocess_input, read_image
     from alexnet_lib.model import AlexNet, imagenet_classes
 
+    if imagenet and model:
+        raise click.UsageError("--imagenet and --model exclude each other.")
     batches = [preprocess_input(read_image(path), resize="stretch") for path in images]
-    if model == "imagenet":
+    if imagenet:
         network = AlexNet("imagenet")
         classes = [names.split(",")[0] for _, names in imagenet_classes()]
     else:
-        import keras
-
-        listed = Path(model) / "classes.txt"
-        if not listed.is_file():
-            raise FileNotFoundError(f"{model}: expected a folder that `finetune` wrote")
-        classes = listed.read_text("utf-8").splitlines()
-        network = keras.saving.load_model(Path(model) / "model.keras")
+        network, classes = _classifier(model)
     for path, batch in zip(images, batches, strict=True):
         probabilities = network(batch, training=False).numpy()[0]
         click.echo(path)

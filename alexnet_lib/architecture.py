@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 INPUT_SIZE = 227
 CLASSES = 1000
+FC_UNITS = 4096
 
 # Caffe's `lrn_param`, in Caffe's convention: alpha is divided by local_size there.
 LRN = {"local_size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
@@ -43,10 +44,10 @@ LAYERS = (
     Layer("conv5", "Convolution", outputs=256, kernel=3, pad=1, groups=2),
     Layer("relu5", "ReLU"),
     Layer("pool5", "Pooling", kernel=3, stride=2),
-    Layer("fc6", "InnerProduct", outputs=4096),
+    Layer("fc6", "InnerProduct", outputs=FC_UNITS),
     Layer("relu6", "ReLU"),
     Layer("drop6", "Dropout"),
-    Layer("fc7", "InnerProduct", outputs=4096),
+    Layer("fc7", "InnerProduct", outputs=FC_UNITS),
     Layer("relu7", "ReLU"),
     Layer("drop7", "Dropout"),
     Layer("fc8", "InnerProduct", outputs=CLASSES),
@@ -74,12 +75,13 @@ class Description(NamedTuple):
     jump: int
 
 
-def describe(classes=CLASSES, input_size=INPUT_SIZE):
+def describe(classes=CLASSES, input_size=INPUT_SIZE, fc_units=FC_UNITS):
     """Derive shapes, parameters, MACs and receptive fields of every layer.
 
     Args:
         classes: number of outputs of fc8.
         input_size: side of the square input image, in pixels.
+        fc_units: number of outputs of fc6 and of fc7.
 
     Returns:
         A list of `Description`, one a layer, in the order of `LAYERS`.
@@ -89,9 +91,9 @@ def describe(classes=CLASSES, input_size=INPUT_SIZE):
     """
     shape, field, jump = (input_size, input_size, 3), 1, 1
     rows = []
+    heads = {"fc6": fc_units, "fc7": fc_units, "fc8": classes}
     for layer in LAYERS:
-        if layer.name == "fc8":
-            layer = layer._replace(outputs=classes)
+        layer = layer._replace(outputs=heads.get(layer.name, layer.outputs))
         given, kernel_shape, positions = shape, (), 1
         if layer.type in ("Convolution", "Pooling"):
             side = (shape[0] + 2 * layer.pad - layer.kernel) // layer.stride + 1

@@ -9,49 +9,71 @@ import keras
 import numpy as np
 import pandas as pd
 
+from alexnet_lib.architecture import FC_UNITS
 from alexnet_lib.evaluation import evaluate
 from alexnet_lib.features import VIEWS, Features, compute_features
 from alexnet_lib.files import atomic_path
-from alexnet_lib.model import AlexNet
+from alexnet_lib.model import AlexNet, load_weights
 from alexnet_lib.splits import k_folds, split
-from alexnet_lib.training import CONVOLUTIONS, FeatureSubset, ImageSubset, finetune, recipe_of
+from alexnet_lib.training import (
+    CONVOLUTIONS,
+    FC6_SCALE,
+    RECIPES,
+    FeatureSubset,
+    ImageSubset,
+    finetune,
+    recipe_of,
+)
 
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless")
 
 
-def fresh_model(classes, seed=0, weights=None):
+def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
     """Build AlexNet with a head to be trained.
 
-    Caffe started AlexNet's fc layers from narrow normal distributions; pool5's activations reach
-    150, and a wider start gives logits so large that training begins by undoing them.
+    He's widths suit inputs of about 1, and pool5's activations reach 150: fc6 starts narrower by
+    `FC6_SCALE`, by which recipes also slow its learning. A wider start gives logits so large that
+    training begins by undoing them; a faster rate kills fc6's units.
 
     Args:
         classes: number of outputs of fc8.
         seed: of the fresh layers.
         weights: as in `AlexNet`; what it lacks starts fresh.
+        fc_units: as in `AlexNet`.
 
     Returns:
         A `keras.Model`.
     """
     keras.utils.set_random_seed(seed)
-    start = keras.initializers.RandomNormal(stddev=0.005)
-    return AlexNet(weights, classes=classes, kernel_initializer=start)
+    model = AlexNet(classes=classes, fc_units=fc_units)
+    kernel = model.get_layer("fc6").kernel
+    kernel.assign(FC6_SCALE * kernel)
+    if weights is not None:
+        load_weights(model, weights)
+    return model
 
 
-def trainable_data(model, images, recipe):
-    """Return what to train on: the images, or their features where the convolutions are frozen.
+def stages_of(data, recipe, model):
+    """Say what to train with and on, one stage after the other.
+
+    Gradients of a fresh head would spoil convolutions that know much already (Kumar et al., 2022),
+    so where the convolutions train, the head has learned first, on frozen ones.
 
     Args:
+        data: `Images`, or `Features` where no convolution trains.
+        recipe: `Recipe`, or the name of one of `RECIPES`.
         model: `AlexNet` with the convolutions' weights.
-        images: `Images`.
-        recipe: `Recipe`.
 
     Returns:
-        `Images`, or `Features` of all 8 views.
+        Pairs of `Recipe` and `Images` or `Features`; frozen convolutions are run here, in 8 views.
     """
-    if set(recipe.layers) & set(CONVOLUTIONS):
-        return images
-    return compute_features(model, images, VIEWS)
+    recipe = recipe_of(recipe)
+    if isinstance(data, Features):
+        return [(recipe, data)]
+    features = compute_features(model, data, VIEWS)
+    if not set(recipe.layers) & set(CONVOLUTIONS):
+        return [(recipe, features)]
+    return [(RECIPES["recommended"], features), (recipe, data)]
 
 
 def subsets_of(data, *parts):
@@ -61,7 +83,7 @@ def subsets_of(data, *parts):
 
 
 def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weights=None,
-             folder=None, progress=True):  # fmt: skip
+             fc_units=FC_UNITS, folder=None, progress=True):  # fmt: skip
     """Train k networks, each on all folds but one, and test each on the fold that it did not see.
 
     Of the training folds, a ninth is kept for choosing the epoch, so that no choice sees a test
@@ -69,12 +91,13 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
 
     Args:
         data: `Images` or `Features`.
-        recipe: `Recipe`, or the name of one of `RECIPES`.
+        recipe: `Recipe`, or the name of one of `RECIPES`; see `stages_of`.
         k: number of folds.
         seed: of folds, fresh layers and training.
         views: test with 1 view and, where it is 8, with the mean of 8 as well.
         groups: int (images,), what must stay in one fold; as `duplicate_groups` returns it.
         weights: of the convolutions, as in `AlexNet`; not needed for features.
+        fc_units: as in `AlexNet`.
         folder: where to write folds.csv, a row a fold with settings and versions, and
             predictions.csv, a row an image, with all `views`. None writes nothing.
         progress: show bars.
@@ -82,7 +105,8 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
     Returns:
         folds and predictions, both `pandas.DataFrame`.
     """
-    settings = recipe_of(recipe)
+    classes = len(data.classes)
+    stages = stages_of(data, recipe, fresh_model(classes, seed, weights, fc_units))
     fold_of = k_folds(data.labels, groups, k, seed)
     folds, predictions = [], []
     for fold in range(k):
@@ -90,32 +114,26 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         inner = None if groups is None else np.asarray(groups)[inside]
         part = split(data.labels[inside], inner, (8 / 9, 1 / 9, 0), seed)
         train, validation = inside[part == "train"], inside[part == "validation"]
-        model = fresh_model(len(data.classes), seed + fold, weights)
-        subsets = subsets_of(data, train, validation, test)
-        history = finetune(model, *subsets[:2], settings, seed=seed + fold, progress=progress)
+        model = fresh_model(classes, seed + fold, weights, fc_units)
+        for settings, source in stages:
+            subsets = subsets_of(source, train, validation, test)
+            history = finetune(model, *subsets[:2], settings, seed=seed + fold, progress=progress)
         row = {"fold": fold, "train": len(train), "validation": len(validation), "test": len(test)}
         row |= {"epochs": len(history), "val_accuracy": history["val_accuracy"].max()}
         for number in sorted({1, views}):
             result = evaluate(model, subsets[2], number)
             row[f"accuracy_{number}"] = result.accuracy
         folds.append(row)
-        predictions.append(
-            pd.DataFrame(
-                {
-                    "image": result.names,
-                    "fold": fold,
-                    "true": np.array(data.classes)[result.labels],
-                    "predicted": np.array(data.classes)[result.predictions],
-                    "probability": result.probabilities.max(axis=1).round(4),
-                }
-            )
-        )
+        table = result.table()
+        table.insert(1, "fold", fold)
+        predictions.append(table)
         if progress:
             print(", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
     folds, predictions = pd.DataFrame(folds), pd.concat(predictions, ignore_index=True)
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        about = {"seed": seed, "k": k, "views": views, "recipe": json.dumps(settings._asdict())}
+        about = {"seed": seed, "k": k, "views": views, "fc_units": fc_units}
+        about |= {"recipe": json.dumps([settings._asdict() for settings, _ in stages])}
         about |= {"python": platform.python_version()}
         about |= {package: metadata.version(package) for package in PACKAGES}
         for name, table in (("folds", folds.assign(**about)), ("predictions", predictions)):

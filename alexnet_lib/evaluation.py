@@ -75,21 +75,25 @@ class Evaluation(NamedTuple):
         ]
         return pd.DataFrame(rows, columns=["a", "b", "mistakes", "a taken for b", "b taken for a"])
 
+    def table(self):
+        """Return all predictions: image, true and predicted class, probability."""
+        classes = np.array(self.classes)
+        return pd.DataFrame(
+            {
+                "image": self.names,
+                "true": classes[self.labels],
+                "predicted": classes[self.predictions],
+                "probability": self.probabilities.max(axis=1).round(4),
+            }
+        )
+
     def mistakes(self, top=10):
         """Return the most confident mistakes: image, true and predicted class, probability."""
-        wrong = np.flatnonzero(self.labels != self.predictions)
-        confidence = self.probabilities.max(axis=1)
-        wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:top]
-        rows = [
-            (
-                self.names[i],
-                self.classes[self.labels[i]],
-                self.classes[self.predictions[i]],
-                float(confidence[i]),
-            )
-            for i in wrong
+        table = self.table()
+        wrong = table[table["true"] != table["predicted"]]
+        return wrong.sort_values("probability", ascending=False, kind="stable", ignore_index=True)[
+            :top
         ]
-        return pd.DataFrame(rows, columns=["image", "true", "predicted", "probability"])
 
     def reliability(self, bins=10):
         """Return how often predictions of about the same probability are right.

@@ -11,7 +11,7 @@ import h5py
 import keras
 import numpy as np
 
-from alexnet_lib.architecture import CLASSES, DROPOUT, INPUT_SIZE, LRN, describe
+from alexnet_lib.architecture import CLASSES, DROPOUT, FC_UNITS, INPUT_SIZE, LRN, describe
 from alexnet_lib.caffemodel import read_caffemodel
 from alexnet_lib.files import find_imagenet_weights, naming
 from alexnet_lib.layers import GroupedConv2D, LocalResponseNormalization
@@ -23,6 +23,7 @@ def AlexNet(
     include_top=True,
     classes=CLASSES,
     dropout=DROPOUT,
+    fc_units=FC_UNITS,
     classifier_activation="softmax",
     kernel_initializer="he_normal",
     kernel_regularizer=None,
@@ -38,6 +39,7 @@ def AlexNet(
         include_top: False stops at pool5, (6, 6, 256).
         classes: number of outputs of fc8.
         dropout: rate of drop6 and drop7, from 0 to below 1.
+        fc_units: number of outputs of fc6 and of fc7; fewer make a lighter head.
         classifier_activation: "softmax", or None for logits.
         kernel_initializer: Keras initializer of all kernels; biases start at 0.
         kernel_regularizer: Keras regularizer of all kernels, convolutions and fc.
@@ -51,8 +53,9 @@ def AlexNet(
         ValueError: for arguments out of range or a file that does not fit.
         FileNotFoundError: where the weights are missing; says what brings them.
     """
-    if not isinstance(classes, int) or classes < 1:
-        raise ValueError(f"classes must be a positive integer. Received: classes={classes!r}")
+    for name_, value in (("classes", classes), ("fc_units", fc_units)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name_} must be a positive integer. Received: {name_}={value!r}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be from 0 to below 1. Received: dropout={dropout}")
     if weights is not None and not isinstance(weights, str | os.PathLike):
@@ -63,7 +66,7 @@ def AlexNet(
 
     options = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
     x = inputs = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), name="data")
-    for row in describe(classes):
+    for row in describe(classes, fc_units=fc_units):
         layer = row.layer
         if layer.type == "Convolution":
             x = GroupedConv2D(
@@ -147,13 +150,26 @@ def load_weights(model, path):
     return list(fresh)
 
 
+def model_weights(model):
+    """Return a model's weights by the names that `save_npz` and `load_weights` know."""
+    names = {row.layer.name for row in describe() if row.kernel_shape}
+    return {
+        f"{layer.name}/{part}": weight.numpy()
+        for layer in model.layers
+        if layer.name in names
+        for part, weight in zip(("kernel", "bias"), layer.weights, strict=True)
+    }
+
+
 def _read_weights(path):
     """Read any kind of weights file into TensorFlow's layout."""
     if path.endswith(".caffemodel"):
         with naming(path):
             return caffe_to_tensorflow(read_caffemodel(path))
     if path.endswith(".npz"):
-        return load_npz(path)
+        arrays = load_npz(path)
+        arrays.pop("classes", None)  # of a classifier
+        return arrays
     if path.endswith(".weights.h5"):
         return _read_keras_weights(path, path)
     if path.endswith(".keras"):

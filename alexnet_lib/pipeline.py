@@ -145,7 +145,7 @@ def eight_views(images):
     return tf.stack([tf.reverse(view, axes) for view in both for axes in ([], [1], [2], [1, 2])])
 
 
-def augment(images, seed, area=(0.45, 1.0), brightness=0.1, contrast=0.2):
+def augment(images, seed, area=(0.6, 1.0), brightness=0.1, contrast=0.2):
     """Cut, turn and relight aerial images, each by its own draw.
 
     Args:

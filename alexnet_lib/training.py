@@ -18,11 +18,14 @@ from tqdm import tqdm
 
 from alexnet_lib.features import Features
 from alexnet_lib.files import atomic_path
+from alexnet_lib.model import model_weights
 from alexnet_lib.pipeline import image_dataset
 from alexnet_lib.weights import save_npz
 
 FC = ("fc6", "fc7", "fc8")
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+# How much narrower fc6 starts, and slower it learns, than the layers after it: see `fresh_model`.
+FC6_SCALE = 1 / 32
 
 
 class Recipe(NamedTuple):
@@ -32,6 +35,8 @@ class Recipe(NamedTuple):
         layers: names of the layers that train; all others are frozen.
         optimizer: "sgd", "momentum" (0.9) or "adamw".
         learning_rate: of the fc layers, at the start.
+        fc6_scale: fc6 learns at this many times `learning_rate`: AdamW's steps do not shrink where
+            the inputs are large, and pool5's are.
         conv_learning_rate: of the convolutions that train.
         schedule: "exponential" (times `decay` after every epoch), "cosine" (to 0 at the end), each
             after `warmup` epochs of linear growth, or "constant".
@@ -47,7 +52,8 @@ class Recipe(NamedTuple):
 
     layers: tuple[str, ...] = FC
     optimizer: str = "adamw"
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
+    fc6_scale: float = 1.0
     conv_learning_rate: float = 0.0
     schedule: str = "cosine"
     decay: float = 0.99
@@ -66,10 +72,13 @@ RECIPES = {
         optimizer="sgd", learning_rate=1e-4, schedule="exponential", decay=0.99, l2=1e-3,
         batch_size=32, epochs=20,
     ),
-    "recommended": Recipe(learning_rate=1e-4, weight_decay=0.05, label_smoothing=0.1, epochs=25),
+    "recommended": Recipe(
+        fc6_scale=FC6_SCALE, weight_decay=0.05, label_smoothing=0.1, batch_size=64, epochs=25
+    ),
+    # Goes on from a head that "recommended" has trained.
     "all-layers": Recipe(
-        layers=CONVOLUTIONS + FC, learning_rate=1e-4, conv_learning_rate=3e-5, weight_decay=0.05,
-        label_smoothing=0.1, batch_size=32,
+        layers=CONVOLUTIONS + FC, learning_rate=2e-4, fc6_scale=FC6_SCALE, conv_learning_rate=1e-4,
+        weight_decay=0.05, label_smoothing=0.1, batch_size=32, epochs=12,
     ),
 }  # fmt: skip
 
@@ -275,8 +284,12 @@ class _Run:
     def __init__(self, model, network, recipe, seed, folder):
         self.model, self.network, self.recipe, self.seed = model, network, recipe, seed
         self.folder = None if folder is None else Path(folder)
-        # The convolutions learn at a rate of their own, and so have an optimizer of their own.
-        rates = {FC: recipe.learning_rate, CONVOLUTIONS: recipe.conv_learning_rate}
+        # Layers that learn at a rate of their own have an optimizer of their own.
+        rates = {
+            FC[1:]: recipe.learning_rate,
+            FC[:1]: recipe.learning_rate * recipe.fc6_scale,
+            CONVOLUTIONS: recipe.conv_learning_rate,
+        }
         self.groups = []
         for names, rate in rates.items():
             variables = [
@@ -419,13 +432,3 @@ class _Run:
             variable.assign(arrays[name])
         best = {name[5:]: array for name, array in arrays.items() if name.startswith("best/")}
         return json.loads(str(arrays["history"])), best
-
-
-def model_weights(model):
-    """Return all of a model's weights as `save_npz` stores them."""
-    return {
-        f"{layer.name}/{part}": weight.numpy()
-        for layer in model.layers
-        if layer.name in CONVOLUTIONS + FC
-        for part, weight in zip(("kernel", "bias"), layer.weights, strict=True)
-    }

@@ -9,28 +9,21 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from alexnet_lib import cross_validation
+from alexnet_lib import AlexNet, cross_validation
 from alexnet_lib.__main__ import main
 from alexnet_lib.dataset import read_folder
-from alexnet_lib.training import FeatureSubset, ImageSubset, Recipe
+from alexnet_lib.training import CONVOLUTIONS, FC, FeatureSubset, ImageSubset, Recipe
 
 RECIPE = Recipe(learning_rate=3e-3, batch_size=16, epochs=2)
 
 
 @pytest.fixture
 def small_network(monkeypatch):
-    """AlexNet's names on a network of few weights, in place of `fresh_model`."""
+    """AlexNet with fresh convolutions and a head of few units, in place of `fresh_model`."""
 
-    def build(classes, seed=0, weights=None):
+    def build(classes, seed=0, weights=None, fc_units=None):
         keras.utils.set_random_seed(seed)
-        x = inputs = keras.Input((227, 227, 3))
-        x = keras.layers.Conv2D(256, 8, strides=38, activation="relu", name="conv1")(x)
-        x = keras.layers.Identity(name="pool5")(x)
-        x = keras.layers.Flatten()(x)
-        x = keras.layers.Dense(16, activation="relu", name="fc6")(x)
-        x = keras.layers.Dense(16, activation="relu", name="fc7")(x)
-        x = keras.layers.Dense(classes, name="fc8")(x)
-        return keras.Model(inputs, keras.layers.Activation("softmax", name="prob")(x))
+        return AlexNet(classes=classes, fc_units=8)
 
     monkeypatch.setattr(cross_validation, "fresh_model", build)
     return build
@@ -54,7 +47,8 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
     small_network, folder, tmp_path, monkeypatch
 ):
     images = read_folder(folder)
-    features = cross_validation.trainable_data(small_network(2), images, RECIPE)
+    [(recipe, features)] = cross_validation.stages_of(images, RECIPE, small_network(2))
+    assert recipe == RECIPE
     assert features.codes.shape == (8, 40, 6, 6, 256)
     seen = []
     finetune = cross_validation.finetune
@@ -83,20 +77,18 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
 
     stored = pd.read_csv(tmp_path / "results" / "folds.csv")
     assert stored["tensorflow"].str.count(r"\.").min() >= 2
-    assert json.loads(stored["recipe"][0])["learning_rate"] == 3e-3
+    assert json.loads(stored["recipe"][0])[0]["learning_rate"] == 3e-3
     assert len(pd.read_csv(tmp_path / "results" / "predictions.csv")) == 40
 
 
-def test_frozen_convolutions_run_once_and_trained_ones_see_images(small_network, folder):
+def test_a_head_learns_on_features_before_the_convolutions_see_images(small_network, folder):
     images = read_folder(folder)
-    assert (
-        cross_validation.trainable_data(None, images, RECIPE._replace(layers=("conv1",))) is images
-    )
-    (subset,) = cross_validation.subsets_of(images, np.arange(3))
-    assert isinstance(subset, ImageSubset)
-    features = cross_validation.trainable_data(small_network(2), images, RECIPE)
-    (subset,) = cross_validation.subsets_of(features, np.arange(3))
-    assert isinstance(subset, FeatureSubset)
+    stages = cross_validation.stages_of(images, "all-layers", small_network(2))
+    assert [recipe.layers for recipe, _ in stages] == [FC, CONVOLUTIONS + FC]
+    kinds = [cross_validation.subsets_of(data, np.arange(3))[0] for _, data in stages]
+    assert [type(subset) for subset in kinds] == [FeatureSubset, ImageSubset]
+    [(_, data)] = cross_validation.stages_of(stages[0][1], RECIPE, None)
+    assert data is stages[0][1]
 
 
 def run(*arguments):
@@ -117,11 +109,19 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     first = run(*options)
     assert first.exit_code == 0, first.output
     assert "on 4 images (95 % interval" in first.output
-    for name in ("model.keras", "classes.txt", "split.csv", "history.csv", "best.npz"):
+    for name in ("classifier.npz", "split.csv", "history.csv", "best.npz"):
         assert (output / name).is_file(), name
     assert len(pd.read_csv(output / "history.csv")) == 2
     again = run(*options)  # everything is there: nothing is trained anew
     assert again.exit_code == 0, again.output
+
+    tables = tmp_path / "tables"
+    judged = run("evaluate", folder, "-m", output, "--split", output / "split.csv", "-o", tables)
+    assert judged.exit_code == 0, judged.output
+    assert judged.output.splitlines()[0] in again.output
+    assert len(pd.read_csv(tables / "predictions.csv")) == 4
+    assert pd.read_csv(tables / "confusion_matrix.csv")[["dark", "light"]].to_numpy().sum() == 4
+    assert "on 40 images" in run("evaluate", folder, "-m", output / "classifier.npz").output
 
     image = next((folder / "light").iterdir())
     predicted = run("predict", "-m", output, image, "--top", 2)
@@ -145,7 +145,9 @@ def test_a_users_mistake_gets_a_line_and_no_traceback(folder, weights, tmp_path,
         (["finetune", "-o", tmp_path / "x"], "fetch alexnet"),
         (["finetune", "-o", tmp_path / "x", "--weights", weights], "fetch ucmerced"),
         (["finetune", tmp_path / "nowhere", "-o", tmp_path / "x", "--weights", weights], "nowhere"),
-        (["predict", "-m", tmp_path, next((folder / "dark").iterdir())], "finetune"),
+        (["predict", "-m", tmp_path, next((folder / "dark").iterdir())], "classifier.npz"),
+        (["predict", "-m", weights, next((folder / "dark").iterdir())], "any.npz: expected a clas"),
+        (["evaluate", folder], "expected folders of the model's classes, agricultural"),
         (["predict", "-m", tmp_path, tmp_path / "text.png"], "text.png"),
         (["predict", "-m", tmp_path, tmp_path / "absent.png"], "absent.png"),
     ):
