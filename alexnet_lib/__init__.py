@@ -36,7 +36,7 @@ _HOMES = {
         "caffe_to_tensorflow",
         "load_npz",
         "save_npz",
-        "synthetic_weights",
+        "stand_in_weights",
         "tensorflow_to_caffe",
     ],
 }

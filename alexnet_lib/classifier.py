@@ -1,18 +1,14 @@
 """A fine-tuned AlexNet in one file, with the names of its classes; the book carries one."""
 
 import warnings
-from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
+from alexnet_lib.files import UCMERCED_CLASSIFIER
 from alexnet_lib.model import AlexNet, load_weights, model_weights
 from alexnet_lib.weights import save_npz
-
-# All layers fine-tuned on UC Merced by the book, with a light head and stored in half precision:
-# python -m alexnet_lib finetune -o runs/small --recipe all-layers --fc-units 256 --float16
-UCMERCED_CLASSIFIER = Path(__file__).resolve().parent.parent / "data" / "ucmerced_classifier.npz"
 
 
 class Classifier(NamedTuple):

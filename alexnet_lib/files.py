@@ -6,8 +6,12 @@ import os
 import uuid
 from pathlib import Path
 
+CARRIED = Path(__file__).resolve().parent.parent / "data"
 # Results of the book's own runs, with settings, seeds and versions.
-RESULTS = Path(__file__).resolve().parent.parent / "data" / "results"
+RESULTS = CARRIED / "results"
+# All layers fine-tuned on UC Merced by the book, with a light head and stored in half precision:
+# python -m alexnet_lib finetune -o runs/small --recipe all-layers --fc-units 256 --float16
+UCMERCED_CLASSIFIER = CARRIED / "ucmerced_classifier.npz"
 
 CAFFEMODEL = "bvlc_alexnet.caffemodel"
 # From BVLC/caffe, models/bvlc_alexnet/readme.md; the model is released for unrestricted use.
@@ -16,8 +20,7 @@ CAFFEMODEL_SHA1 = "9116a64c0fbe4459d18f4bb6b56d647b63920377"
 
 def data_directory():
     """Return the directory of downloaded data: $ALEXNET_DATA, else the book's `data/downloads`."""
-    default = Path(__file__).resolve().parent.parent / "data" / "downloads"
-    return Path(os.environ.get("ALEXNET_DATA") or default)
+    return Path(os.environ.get("ALEXNET_DATA") or CARRIED / "downloads")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 
 from alexnet_lib.architecture import CLASSES, weight_layers
-from alexnet_lib.files import atomic_path
+from alexnet_lib.files import UCMERCED_CLASSIFIER, atomic_path
 
 
 def caffe_to_tensorflow(blobs):
@@ -131,12 +131,12 @@ def load_npz(path):
         ) from error
 
 
-def synthetic_weights(seed=0, classes=CLASSES):
-    """Make weights by formula, for code and tests that must run where no trained file is.
+def stand_in_weights(seed=0, classes=CLASSES):
+    """Make a complete set of weights, for code and tests that must run without the official file.
 
-    conv1 is a bank of Gabor filters and colour edges at many orientations, scales and phases,
-    which is what trained first layers look like; all other kernels are He-normal noise, which
-    keeps the activations' scale from layer to layer. Nothing here has been learned.
+    The convolutions are those of the book's own classifier: BVLC's, fine-tuned on aerial images and
+    stored in half precision. The fully connected layers are He-normal noise, which keeps the
+    activations' scale from layer to layer, and have learned nothing.
 
     Args:
         seed: of the noise; the same seed gives the same weights.
@@ -146,38 +146,17 @@ def synthetic_weights(seed=0, classes=CLASSES):
         All 16 arrays in TensorFlow's layout.
     """
     generator = np.random.default_rng(seed)
+    trained = load_npz(UCMERCED_CLASSIFIER)
     weights = {}
     for name, row in weight_layers(classes).items():
-        inputs, outputs = np.prod(row.kernel_shape[:-1]), row.layer.outputs
-        kernel = generator.standard_normal(row.kernel_shape, np.float32)
-        kernel *= np.float32(np.sqrt(2 / inputs))
-        if name == "conv1":
-            kernel = _gabor_bank(row.kernel_shape) * np.float32(np.sqrt(2))  # noise's norm, too
-        elif name == "fc8":
-            kernel *= np.float32(0.01)  # logits of a trained net's size, so that softmax is soft
-        weights[f"{name}/kernel"] = kernel
-        weights[f"{name}/bias"] = np.full(outputs, 0.1, np.float32)
+        if name.startswith("conv"):
+            kernel, bias = (trained[f"{name}/{part}"] for part in ("kernel", "bias"))
+        else:
+            kernel = generator.standard_normal(row.kernel_shape, np.float32)
+            kernel *= np.float32(np.sqrt(2 / row.kernel_shape[0]))
+            if name == "fc8":  # logits of a trained net's size, so that softmax is soft
+                kernel *= np.float32(0.01)
+            bias = np.full(row.layer.outputs, 0.1)
+        weights[f"{name}/kernel"] = kernel.astype(np.float32)
+        weights[f"{name}/bias"] = bias.astype(np.float32)
     return weights
-
-
-def _gabor_bank(shape):
-    """Draw unit-norm filters (height, width, 3, count): waves under a Gaussian window."""
-    height, width, _, count = shape
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    y, x = y - (height - 1) / 2, x - (width - 1) / 2
-    index = np.arange(count)
-    angle = np.pi * (index % 8) / 8
-    wavelength = np.array([3.5, 5, 7, 11])[index // 8 % 4]
-    phase = np.pi / 2 * (index // 32 % 2)
-    wave = np.cos(
-        2 * np.pi * (x[..., None] * np.cos(angle) + y[..., None] * np.sin(angle)) / wavelength
-        + phase
-    )
-    envelope = np.exp(-(x**2 + y**2) / (2 * 2.6**2))[..., None]
-    # The first two thirds see grey, the last one blue against yellow and green against red.
-    colours = np.array([[1, 1, 1], [1, -0.5, -0.5], [0.2, 1, -1.2]])[
-        np.where(index < 64, 0, 1 + index % 2)
-    ]
-    bank = (wave * envelope)[:, :, None, :] * colours.T[None, None]
-    bank -= bank.mean(axis=(0, 1, 2))
-    return (bank / np.sqrt((bank**2).sum(axis=(0, 1, 2)))).astype(np.float32)

@@ -68,11 +68,11 @@ ENGINES = {"open": opener, "open and touch": toucher, "OpenCV": opencv, "protobu
 def rows():
     """Yield the rows of the table, after a check that all engines read the same bits."""
     from alexnet_lib.caffemodel import write_caffemodel
-    from alexnet_lib.weights import synthetic_weights, tensorflow_to_caffe
+    from alexnet_lib.weights import stand_in_weights, tensorflow_to_caffe
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "alexnet.caffemodel"
-        write_caffemodel(path, tensorflow_to_caffe(synthetic_weights()))
+        write_caffemodel(path, tensorflow_to_caffe(stand_in_weights()))
         check_that_all_agree(path)
         memory = {name: peak_in_own_process(name, path) for name in ENGINES}
         loads = {name: make() for name, make in ENGINES.items()}

@@ -13,8 +13,8 @@ matplotlib.use("Agg")
 
 @pytest.fixture(scope="session")
 def weights():
-    """All 16 arrays of a complete network, made by formula."""
-    return alexnet_lib.synthetic_weights()
+    """All 16 arrays of a complete network, some of them noise."""
+    return alexnet_lib.stand_in_weights()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from alexnet_lib import (
     caffe_to_tensorflow,
     load_npz,
     save_npz,
-    synthetic_weights,
+    stand_in_weights,
     tensorflow_to_caffe,
 )
 
@@ -129,10 +129,10 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
         save_npz(tmp_path / "weights.bin", {})
 
 
-def test_synthetic_weights_are_seeded():
-    first, again, other = (synthetic_weights(seed, classes=5) for seed in (0, 0, 1))
+def test_stand_in_weights_are_seeded():
+    first, again, other = (stand_in_weights(seed, classes=5) for seed in (0, 0, 1))
     assert first["fc8/kernel"].shape == (4096, 5)
     assert all(np.array_equal(first[name], again[name]) for name in first)
-    assert not np.array_equal(first["conv2/kernel"], other["conv2/kernel"])
+    assert not np.array_equal(first["fc6/kernel"], other["fc6/kernel"])
     # 96 filters, no two alike
     assert len(np.unique(first["conv1/kernel"].reshape(-1, 96).T, axis=0)) == 96
