@@ -1,5 +1,6 @@
 """The command line: `python -m alexnet_lib COMMAND`."""
 
+import json
 import os
 from pathlib import Path
 
@@ -167,7 +168,7 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16):
       python -m alexnet_lib finetune my_images -o runs/all --recipe all-layers --fc-units 256
     """  # noqa: D301 - click wants the character
     from alexnet_lib.classifier import Classifier, save_classifier
-    from alexnet_lib.cross_validation import fresh_model, stages_of, subsets_of
+    from alexnet_lib.cross_validation import fresh_model, settings_of, stages_of, subsets_of
     from alexnet_lib.dataset import duplicate_groups
     from alexnet_lib.evaluation import evaluate
     from alexnet_lib.splits import UCMERCED_SPLIT, apply_split, read_split, split, write_split
@@ -184,7 +185,11 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16):
     output.mkdir(parents=True, exist_ok=True)
     write_split(output / "split.csv", images.names, [dealt[name] for name in images.names])
     model = fresh_model(len(images.classes), seed, weights, fc_units)
-    *before, (recipe, data) = stages_of(images, recipe, model)
+    stages = stages_of(images, recipe, model)
+    about = json.dumps(settings_of(stages, seed, fc_units), indent=1) + "\n"
+    with files.atomic_path(output / "settings.json") as partial:
+        partial.write_text(about, "utf-8")
+    *before, (recipe, data) = stages
     for number, (settings, source) in enumerate(before, 1):
         subsets = subsets_of(source, part["train"], part["validation"])
         finetune(model, *subsets, settings, output / f"stage{number}", seed)

@@ -82,6 +82,17 @@ def subsets_of(data, *parts):
     return [kind(data, indices) for indices in parts]
 
 
+def settings_of(stages, seed, fc_units):
+    """Return what it takes to repeat a run: recipes, seed, width of the head, versions."""
+    return {
+        "seed": seed,
+        "fc_units": fc_units,
+        "recipes": [recipe._asdict() for recipe, _ in stages],
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in PACKAGES},
+    }
+
+
 def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weights=None,
              fc_units=FC_UNITS, folder=None, progress=True):  # fmt: skip
     """Train k networks, each on all folds but one, and test each on the fold that it did not see.
@@ -132,10 +143,8 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
     folds, predictions = pd.DataFrame(folds), pd.concat(predictions, ignore_index=True)
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        about = {"seed": seed, "k": k, "views": views, "fc_units": fc_units}
-        about |= {"recipe": json.dumps([settings._asdict() for settings, _ in stages])}
-        about |= {"python": platform.python_version()}
-        about |= {package: metadata.version(package) for package in PACKAGES}
+        about = settings_of(stages, seed, fc_units) | {"k": k, "views": views}
+        about["recipes"] = json.dumps(about["recipes"])
         for name, table in (("folds", folds.assign(**about)), ("predictions", predictions)):
             with atomic_path(Path(folder) / f"{name}.csv") as partial:
                 table.to_csv(partial, index=False)

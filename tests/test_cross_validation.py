@@ -77,7 +77,7 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
 
     stored = pd.read_csv(tmp_path / "results" / "folds.csv")
     assert stored["tensorflow"].str.count(r"\.").min() >= 2
-    assert json.loads(stored["recipe"][0])[0]["learning_rate"] == 3e-3
+    assert json.loads(stored["recipes"][0])[0]["learning_rate"] == 3e-3
     assert len(pd.read_csv(tmp_path / "results" / "predictions.csv")) == 40
 
 
@@ -109,7 +109,7 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     first = run(*options)
     assert first.exit_code == 0, first.output
     assert "on 4 images (95 % interval" in first.output
-    for name in ("classifier.npz", "split.csv", "history.csv", "best.npz"):
+    for name in ("classifier.npz", "settings.json", "split.csv", "history.csv", "best.npz"):
         assert (output / name).is_file(), name
     assert len(pd.read_csv(output / "history.csv")) == 2
     again = run(*options)  # everything is there: nothing is trained anew
