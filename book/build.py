@@ -172,9 +172,11 @@ def main() -> int:
         clear_stale(build, cache_key(ROOT))
         faults = run_jupyter_book(ROOT)
         report = build / "html" / "execution.json"
-        if report.is_file():  # else Sphinx gave up, and has said why
+        if report.is_file():
             faults += check_executed(ROOT, json.loads(report.read_text("utf-8")))
             faults += check_pages(build / "html", list(parse_toc_yaml(ROOT / "_toc.yml")))
+        elif not faults:  # else Sphinx gave up, and has said why
+            faults.append("execution.json: was not written, so nothing more could be checked")
     if faults:
         print("\nThe book is not built:")
         print("\n".join(f"  {fault}" for fault in faults))
