@@ -16,11 +16,13 @@ if keras.backend.backend() != "tensorflow":
 def local_response_normalization(x, depth_radius=5, bias=1.0, alpha=1.0, beta=0.5):
     """Normalize each channel by the energy of its neighbours; the same as `tf.nn.lrn`, faster.
 
-    y[c] = x[c] / (bias + alpha * sum of x[j]**2 over |j - c| <= depth_radius) ** beta, where
-    channels beyond the first and last count as zero. The sum over neighbours is one matrix product
-    with a banded matrix, as in `tf.nn.lrn`; AlexNet's power is two square roots instead of `exp`
-    and `log`, and the gradient is written out by hand, so that it costs one more such product where
-    `tf.nn.lrn` walks channel by channel.
+    With n = `depth_radius`, and channels beyond the first and last counted as zero::
+
+        y[c] = x[c] / (bias + alpha * (x[c - n]**2 + ... + x[c + n]**2)) ** beta
+
+    The sum over neighbours is one matrix product with a banded matrix, as in `tf.nn.lrn`;
+    AlexNet's power is two square roots instead of `exp` and `log`, and the gradient is written
+    out by hand, so that it costs one more such product where `tf.nn.lrn` walks channel by channel.
 
     Args:
         x: float tensor (..., channels), of known channel count.

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Start-up notes of kernels and TensorFlow, which no setting silences, and Sphinx's own warnings.
 NOISE = re.compile(r"[IWE]\d{4} \d\d:|WARNING: All log messages before absl|\[IPKernelApp\] WARN")
-WARNING = re.compile(r"(\S+: )?(WARNING|ERROR|CRITICAL): ")
+WARNING = re.compile(r"(\S+( of \S+)?: )?(WARNING|ERROR|CRITICAL): ")
 
 
 def check_sources(root: Path) -> list[str]:
@@ -61,9 +62,10 @@ def cache_key(root: Path) -> str:
     Jupyter's cache looks at those cells alone. Real data is told by its files' names and sizes,
     because reading gigabytes would cost more than running the notebooks.
     """
-    digest = hashlib.sha256(sys.version.encode())
+    installed = sorted(f"{package.name} {package.version}" for package in distributions())
+    digest = hashlib.sha256("\n".join([sys.version, *installed]).encode())
     sources = [p for name in ("alexnet_lib", "data") for p in (root / name).rglob("*")]
-    for path in sorted([root / "requirements.txt", *sources]):
+    for path in sorted(sources):
         relative = path.relative_to(root)
         if path.is_file() and not {"__pycache__", "downloads"} & set(relative.parts):
             digest.update(f"{relative}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -133,7 +135,10 @@ def check_executed(root: Path, executed: dict[str, dict]) -> list[str]:
 
 
 def check_pages(html: Path, pages: list[str]) -> list[str]:
-    """Check that the pages are there, show no error, and that each link and asset resolves."""
+    """Check that the pages are there, show no error, and that each link and asset resolves.
+
+    Every image must say in its alternative text what it shows.
+    """
 
     @cache
     def parse(path: Path) -> BeautifulSoup:
@@ -149,6 +154,10 @@ def check_pages(html: Path, pages: list[str]) -> list[str]:
         for kind in ("traceback", "stderr"):
             if page.select(f".output.{kind}"):
                 faults.append(f"{name}: shows a {kind}")
+        for image in page.select("img"):
+            words, source = image.get("alt", "").strip(), image.get("src", "")
+            if not words or words.endswith(Path(unquote(source)).name):  # Sphinx's own default
+                faults.append(f"{name}: an image without alternative text: {source}")
         for tag in page.select("[href], [src]"):
             target = urlsplit(tag.get("href") or tag.get("src") or "")
             if target.scheme or target.netloc:

@@ -1,20 +1,129 @@
-"""Draw the pictures of the README and the front page: ``make figures``."""
+"""Draw the book's pictures that no chapter computes: ``make figures``."""
 
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from alexnet_lib import figures
+from alexnet_lib.figures import GREY, PALETTE
 
 IMAGES = Path(__file__).resolve().parent / "images"
+ARROW = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 1.3, "shrinkA": 2, "shrinkB": 2}
+
+
+class Flow:
+    """Boxes joined by arrows, small enough to be read on a telephone. Units are inches."""
+
+    def __init__(self, title, width, height):
+        _, self.ax = plt.subplots(figsize=(width, height))
+        self.ax.set(title=title, xlim=(0, width), ylim=(0, height), aspect="equal")
+        self.ax.axis("off")
+
+    def box(self, x, y, width, height, title, text, color="black"):
+        """Draw a box around (x, y) with a bold title and lines of text; return its four sides."""
+        color = PALETTE.get(color, GREY)
+        left, low = x - width / 2, y - height / 2
+        style = {"boxstyle": "round,pad=0,rounding_size=0.08", "linewidth": 1.6}
+        self.ax.add_patch(
+            FancyBboxPatch((left, low), width, height, edgecolor=color, facecolor="white", **style)
+        )
+        self.ax.text(x, y + height / 2 - 0.1, title, ha="center", va="top", weight="bold")
+        self.ax.text(x, low + 0.1, text, ha="center", va="bottom", fontsize=9, linespacing=1.35)
+        sides = {"left": (left, y), "right": (left + width, y)}
+        return sides | {"top": (x, low + height), "bottom": (x, low)}
+
+    def arrow(self, start, end, text="", shift=(0, 0)):
+        """Draw an arrow, with a note beside its middle."""
+        self.ax.annotate("", end, start, arrowprops=ARROW)
+        middle = [(a + b) / 2 + d for a, b, d in zip(start, end, shift, strict=True)]
+        self.ax.text(*middle, text, ha="center", va="center", fontsize=9, style="italic")
+
+
+def draw_conversion():
+    """Draw the way of the weights, from Caffe's file to a model that is proved equal."""
+    flow = Flow("From Caffe to TensorFlow", 6.4, 4.5)
+    file = flow.box(1.15, 3.75, 2.1, 0.8, ".caffemodel", "244 MB, 16 arrays")
+    caffe = flow.box(
+        5.1, 3.75, 2.5, 0.8, "Caffe's layout", "kernels OIHW\nfc (outputs, inputs)", "orange"
+    )
+    ours = flow.box(
+        5.1, 2.15, 2.5, 0.8, "TensorFlow's layout", "kernels HWIO\nfc (inputs, outputs)", "blue"
+    )
+    model = flow.box(5.1, 0.6, 2.5, 0.8, "AlexNet in Keras", "23 layers' outputs", "blue")
+    others = flow.box(
+        1.15, 0.6, 2.1, 0.8, "Two other engines", "OpenCV, ONNX Runtime\non the same weights",
+        "green",
+    )  # fmt: skip
+    flow.arrow(file["right"], caffe["left"], "read, no\ncopies", (0, 0.32))
+    flow.arrow(caffe["bottom"], ours["top"])
+    flow.ax.text(
+        3.7, 2.95, "kernels, fc: transpose\nfc6: rows from C,H,W to H,W,C, too",
+        ha="right", va="center", fontsize=9, style="italic",
+    )  # fmt: skip
+    flow.ax.plot([3.75, 5.02], [2.95, 2.95], color=GREY, linewidth=0.8, linestyle=":")
+    flow.arrow(ours["bottom"], model["top"], "load", (0.3, 0))
+    flow.arrow(file["bottom"], others["top"])
+    flow.ax.annotate("", others["right"], model["left"], arrowprops=ARROW | {"arrowstyle": "<|-|>"})
+    flow.ax.text(3.02, 0.95, "same within\n1e-5, layer\nby layer", ha="center", va="bottom",
+                 fontsize=9, style="italic")  # fmt: skip
+    return flow.ax
+
+
+def draw_training():
+    """Draw what each image is used for, and where the frozen part ends."""
+    flow = Flow("What learns, what chooses, what tests", 6.4, 4.5)
+    images = flow.box(3.2, 3.8, 3.4, 0.7, "2,100 aerial images", "21 classes, 100 of each")
+    uses = {
+        "training": (1.1, "1,680 images", "blue"),
+        "validation": (3.2, "210 images", "orange"),
+        "test": (5.3, "210 images", "green"),
+    }
+    frozen = flow.ax.add_patch(Rectangle((0.1, 1.62), 6.2, 0.55, facecolor="#E4E4E4"))
+    flow.ax.text(3.2, frozen.get_y() + 0.275, "conv1 to pool5: frozen, run once for each image",
+                 ha="center", va="center", fontsize=10)  # fmt: skip
+    ends = {
+        "training": ("fc6, fc7, fc8", "learn, epoch\nby epoch"),
+        "validation": ("best epoch", "chosen by its\naccuracy"),
+        "test": ("accuracy", "once, at the end,\nwith its interval"),
+    }
+    for name, (x, count, color) in uses.items():
+        upper = flow.box(x, 2.8, 1.75, 0.65, name, count, color)
+        lower = flow.box(x, 0.65, 1.75, 0.95, *ends[name], color)
+        flow.arrow(images["bottom"], upper["top"])
+        flow.arrow((x, 1.62), lower["top"])
+        flow.ax.plot([x, x], [upper["bottom"][1], 2.17], color="#555555", linewidth=1.3)
+        uses[name] = lower
+    flow.arrow(uses["training"]["right"], uses["validation"]["left"])
+    flow.arrow(uses["validation"]["right"], uses["test"]["left"])
+    return flow.ax
+
+
+def draw_icon():
+    """Draw the browser tab's icon: two tracks that become one."""
+    _, ax = plt.subplots(figsize=(1, 1), layout="none")
+    ax.set_position([0, 0, 1, 1])
+    for x, y, color in ((0, 1.1, "blue"), (0, 0, "orange"), (1.1, 0.55, "green")):
+        ax.add_patch(Rectangle((x, y), 0.9, 0.9, facecolor=PALETTE[color]))
+    ax.set(xlim=(0, 2), ylim=(0, 2))
+    ax.axis("off")
+    return ax
 
 
 def main():
     """Write each picture as SVG, the same bytes each time."""
     figures.use_style()
     plt.rcParams.update({"svg.hashsalt": "alexnet", "svg.fonttype": "path"})
-    figures.draw_architecture()
-    plt.savefig(IMAGES / "architecture.svg", bbox_inches="tight", metadata={"Date": None})
+    pictures = {
+        "architecture": figures.draw_architecture,
+        "conversion": draw_conversion,
+        "training": draw_training,
+    }
+    for name, draw in pictures.items():
+        draw()
+        plt.savefig(IMAGES / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
+    draw_icon()
+    plt.savefig(IMAGES / "icon.svg", transparent=True, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -11,10 +11,31 @@ import time
 from pathlib import Path
 
 import nbformat
+import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 
 ROOT = Path(__file__).resolve().parent.parent
+SETUP = """\
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to install
+    repository = "{repository}"
+    !git clone -q --depth 1 {{repository}} /content/book
+    %cd -q /content/book/notebooks
+    %pip install -q -e .. onnx onnxruntime
+    sys.path.insert(0, "/content/book")"""
+
+
+def add_setup(notebook: nbformat.NotebookNode, root: Path = ROOT) -> None:
+    """Make the second cell the one that brings the book to Colab; the title stays first."""
+    config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
+    repository = config["sphinx"]["config"]["html_theme_options"]["repository_url"]
+    cell = nbformat.v4.new_code_cell(
+        SETUP.format(repository=repository), id="setup", metadata={"tags": ["remove-cell"]}
+    )
+    others = [other for other in notebook.cells if other.id != cell.id]
+    notebook.cells = [*others[:1], cell, *others[1:]]
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
@@ -40,6 +61,7 @@ def main() -> int:
         print(f"[{number}/{len(paths)}] {name}", end=" ", flush=True)
         start = time.monotonic()
         notebook = nbformat.read(path, as_version=4)
+        add_setup(notebook)
         client = NotebookClient(
             notebook,
             kernel_name="python3",

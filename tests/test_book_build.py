@@ -1,7 +1,9 @@
 """The book's build finds each kind of fault, on small made-up books."""
 
 import importlib.util
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -34,7 +36,6 @@ def book(tmp_path):
         "format: jb-book\nroot: book/index\nchapters:\n  - file: notebooks/01_one\n"
     )
     (tmp_path / "book" / "index.md").write_text("# Title\n")
-    (tmp_path / "requirements.txt").write_text("numpy==2.0\n")
     (tmp_path / "alexnet_lib" / "layers.py").write_text("ALPHA = 1\n")
     write_notebook(tmp_path / "notebooks" / "01_one.ipynb", v4.new_code_cell("1 + 1"))
     return tmp_path
@@ -90,7 +91,7 @@ def test_cache_key_follows_all_that_outputs_depend_on(book, tmp_path_factory, mo
     note_key()
     (book / "alexnet_lib" / "layers.py").write_text("ALPHA = 2\n")
     note_key()
-    (book / "requirements.txt").write_text("numpy==2.1\n")
+    monkeypatch.setattr(build, "distributions", lambda: [SimpleNamespace(name="a", version="1")])
     note_key()
     (book / "data").mkdir()
     (book / "data" / "small.csv").write_text("1,2\n")
@@ -156,7 +157,7 @@ def test_failed_cell_is_shown(book, capsys):
 
 PAGES = {
     "index.html": '<h2 id="top">T</h2><a href="sub/a%20b.html#x">a</a><a href="#top">t</a>',
-    "sub/a b.html": '<p id="x"><img src="../dot.png"><a href="https://example.org">far</a>',
+    "sub/a b.html": '<p id="x"><img src="../dot.png" alt="A dot."><a href="https://example.org">far</a>',
 }
 
 
@@ -178,7 +179,10 @@ def test_sound_pages_have_no_faults(tmp_path):
     [
         ('<a href="none.html">x</a>', "broken link: none.html"),
         ('<a href="sub">x</a>', "broken link: sub"),
-        ('<img src="none.png">', "broken link: none.png"),
+        ('<img src="none.png" alt="None.">', "broken link: none.png"),
+        ('<img src="dot.png">', "an image without alternative text: dot.png"),
+        ('<img src="dot.png" alt=" ">', "an image without alternative text: dot.png"),
+        ('<img src="dot.png" alt="../dot.png">', "an image without alternative text: dot.png"),
         ('<a href="#none">x</a>', "broken anchor: #none"),
         ('<a href="index.html#none">x</a>', "broken anchor: index.html#none"),
         ('<script src="//cdn.example/x.js"></script>', "<script> needs the network"),
@@ -194,6 +198,28 @@ def test_fault_on_a_page(tmp_path, body, fault):
 
 def test_page_that_was_not_built(tmp_path):
     assert build.check_pages(tmp_path, ["index"]) == ["index.html: was not built"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_chapter_begins_with_the_setup_cell(path):
+    notebook = nbformat.read(path, as_version=4)
+    sources = [cell.source for cell in notebook.cells]
+    execute.add_setup(notebook)
+    assert sources == [cell.source for cell in notebook.cells], "run `make notebooks`"
+
+
+def test_setup_cell_follows_the_title_and_the_repository(tmp_path):
+    def sources_at(repository):
+        options = {"html_theme_options": {"repository_url": repository}}
+        (tmp_path / "_config.yml").write_text(json.dumps({"sphinx": {"config": options}}))
+        execute.add_setup(notebook, tmp_path)
+        return [cell.source for cell in notebook.cells]
+
+    notebook = v4.new_notebook(cells=[v4.new_markdown_cell("# Title"), v4.new_code_cell("1 + 1")])
+    for repository in ("https://example.org/first", "https://example.org/second"):
+        title, setup, code = sources_at(repository)
+        assert (title, code) == ("# Title", "1 + 1")
+        assert f'repository = "{repository}"' in setup
 
 
 def test_stored_notebooks_are_tidied():
