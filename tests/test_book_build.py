@@ -1,7 +1,9 @@
 """The book's build finds each kind of fault, on small made-up books."""
 
+import hashlib
 import importlib.util
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +23,7 @@ def load(name):
 
 build = load("build")
 execute = load("execute")
+report = load("execution_report")
 
 
 def write_notebook(path, *cells):
@@ -239,3 +242,37 @@ def test_stored_notebooks_are_tidied():
     assert [output.text for output in notebook.cells[0].outputs] == ["2"]
     assert notebook.metadata.kernelspec.name == "python3"
     assert "version" not in notebook.metadata.language_info
+
+
+def test_status_tells_fresh_runs_from_cached_ones():
+    started = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    seen = {}
+    for day in (1, 3):
+        at = datetime(2026, 1, day, 12, 30, tzinfo=timezone.utc)
+        run = {"mtime": at.timestamp(), "runtime": 7.4, "succeeded": True, "error": None}
+        seen[day] = report.run_row(run, "A & B", "../x.html", started)
+    link = '<a href="../x.html">A &amp; B</a>'
+    assert seen[1] == (
+        link, "passed", "7 s", "2026-01-01 12:30 UTC", "an earlier build, unchanged since"
+    )  # fmt: skip
+    assert seen[3] == (link, "passed", "7 s", "2026-01-03 12:30 UTC", "this build")
+
+
+def test_status_tells_what_failed():
+    run = {"mtime": 0, "runtime": 1.0, "succeeded": False, "error": "CellTimeoutError"}
+    row = report.run_row(run, "A", "a.html", datetime.fromtimestamp(0, timezone.utc))
+    assert row[1] == "failed: CellTimeoutError"
+
+
+def test_status_names_real_data_by_checksum(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
+    assert report.describe_data().startswith("none")
+    (tmp_path / "mine.caffemodel").write_bytes(b"weights")
+    image = tmp_path / "UCMerced_LandUse" / "Images" / "beach" / "beach00.tif"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"sand")
+    listed = f"{hashlib.sha256(b'sand').hexdigest()}  beach/beach00.tif\n"
+    text = report.describe_data()
+    assert f"another file than BVLC's, SHA-1 <code>{hashlib.sha1(b'weights').hexdigest()}" in text
+    assert "1 images of UC Merced" in text
+    assert hashlib.sha256(listed.encode()).hexdigest() in text
