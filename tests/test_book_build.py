@@ -1,24 +1,10 @@
 """The book's build finds each kind of fault, on small made-up books."""
 
-import importlib.util
-from pathlib import Path
-
+import build
+import execute
 import nbformat
 import pytest
 from nbformat import v4
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(f"book_{name}", ROOT / "book" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = load("build")
-execute = load("execute")
 
 
 def write_notebook(path, *cells):
@@ -213,3 +199,17 @@ def test_stored_notebooks_are_tidied():
     assert [output.text for output in notebook.cells[0].outputs] == ["2"]
     assert notebook.metadata.kernelspec.name == "python3"
     assert "version" not in notebook.metadata.language_info
+
+
+def test_noise_of_a_machine_in_a_stored_notebook_is_named(tmp_path, capsys):
+    noisy = v4.new_output("stream", name="stderr", text="start-up")
+    paths = [tmp_path / f"0{number}.ipynb" for number in (1, 2)]
+    for path, outputs in zip(paths, ([], [noisy]), strict=True):
+        notebook = v4.new_notebook(cells=[v4.new_code_cell("1", outputs=outputs)])
+        execute.tidy(notebook)
+        notebook.cells[0].outputs = outputs
+        nbformat.write(notebook, path)
+    assert execute.check(paths[:1]) == 0
+    assert capsys.readouterr().out == ""
+    assert execute.check(paths) == 1
+    assert capsys.readouterr().out.startswith(f"{paths[1]}: stores stderr")
