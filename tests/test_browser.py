@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Error, expect, sync_playwright
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +23,9 @@ DEVICES = {
     "desktop": {"viewport": {"width": 1280, "height": 800}},
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
 }
+# Milliseconds, for a machine that does much else.
+PATIENCE = 120_000
+expect.set_options(timeout=PATIENCE)
 
 # What a reader would see wrong on the page that is open.
 INSPECT = r"""
@@ -68,16 +71,19 @@ async (width) => {
     .map((v) => v / 255)
     .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const backgrounds = new Map([[null, [255, 255, 255]]]);
   const background = (element) => {
-    if (!element) return [255, 255, 255];
-    const { rgb, a } = rgba(getComputedStyle(element).backgroundColor);
-    if (a === 1) return rgb;
-    return background(element.parentElement).map((v, i) => a * rgb[i] + (1 - a) * v);
+    if (!backgrounds.has(element)) {
+      const { rgb, a } = rgba(getComputedStyle(element).backgroundColor);
+      const behind = a === 1 ? rgb : background(element.parentElement);
+      backgrounds.set(element, behind.map((v, i) => a * rgb[i] + (1 - a) * v));
+    }
+    return backgrounds.get(element);
   };
   for (const element of article.querySelectorAll("h1, h2, h3, p, li, td, th, dt, a, span, code")) {
     const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
     if (!own || !element.checkVisibility({ checkVisibilityCSS: true })) continue;
-    if (element.closest("mjx-container, .headerlink")) continue;
+    if (element.closest("mjx-container, .headerlink, .search-button__kbd-shortcut")) continue;
     const [dark, light] = [rgba(getComputedStyle(element).color).rgb, background(element)]
       .map(luminance).sort((x, y) => x - y);
     const contrast = (light + 0.05) / (dark + 0.05);
@@ -144,6 +150,7 @@ def book():
 def reading(browser, address, device="desktop"):
     """Open an empty page on a device; give it and the list of faults that it will report."""
     context = browser.new_context(**DEVICES[device])
+    context.set_default_timeout(PATIENCE)
     page, faults = context.new_page(), []
 
     def note_request(request):
@@ -156,7 +163,7 @@ def reading(browser, address, device="desktop"):
 
     def note_message(message):
         if message.type == "error":
-            faults.append(f"on the console: {message.text}")
+            faults.append(f"on the console: {message.text} {message.location['url']}")
 
     page.on("request", note_request)
     page.on("response", note_response)
@@ -191,8 +198,7 @@ def test_page(browser, book, name, device):
         assert solutions >= 2 or not name.startswith("notebooks/")
         for theme in ("light", "dark"):
             page.emulate_media(color_scheme=theme)
-            if page.locator("html").get_attribute("data-theme") != theme:
-                faults.append(f"is not {theme}")
+            expect(page.locator("html")).to_have_attribute("data-theme", theme)
             faults += page.evaluate(INSPECT, page.viewport_size["width"])
             if folder := os.environ.get("SHOTS"):
                 picture = f"{name.replace('/', '-')}-{device}-{theme}.png"
@@ -237,7 +243,7 @@ def test_switch_to_dark_and_back_is_kept(browser, book):
             page.locator(".theme-switch-button:visible").click()
             seen.append((html.get_attribute("data-mode"), html.get_attribute("data-theme")))
             page.reload()
-            assert html.get_attribute("data-theme") == seen[-1][1]
+            expect(html).to_have_attribute("data-theme", seen[-1][1])
         assert {("light", "light"), ("dark", "dark"), ("auto", "light")} == set(seen)
         assert faults == []
 
