@@ -53,9 +53,11 @@ async (width) => {
     if (!image.naturalWidth) faults.push(`no figure: ${image.src.slice(0, 80)}`);
   }
 
-  const scrolls = (element) =>
-    element !== article && (getComputedStyle(element).overflowX !== "visible"
-      || scrolls(element.parentElement));
+  const scrolls = (element) => {
+    const { overflowX } = getComputedStyle(element);
+    if (element === article || overflowX !== "visible") return /auto|scroll/.test(overflowX);
+    return scrolls(element.parentElement);
+  };
   for (const element of article.querySelectorAll("*"))
     if (element.getBoundingClientRect().right > width + 1 && !scrolls(element.parentElement)
         && !element.closest("mjx-assistive-mml"))
@@ -195,13 +197,14 @@ def test_page(browser, book, name, device):
         page.emulate_media(color_scheme="light", reduced_motion="reduce")
         page.goto(f"{book}{name}.html")
         solutions = unfold(page)
-        assert solutions >= 2 or not name.startswith("notebooks/")
+        assert solutions or not name.startswith("notebooks/")
         for theme in ("light", "dark"):
             page.emulate_media(color_scheme=theme)
             expect(page.locator("html")).to_have_attribute("data-theme", theme)
             faults += page.evaluate(INSPECT, page.viewport_size["width"])
             if folder := os.environ.get("SHOTS"):
                 picture = f"{name.replace('/', '-')}-{device}-{theme}.png"
+                page.evaluate("scrollTo(0, 0)")
                 page.screenshot(path=Path(folder, picture), full_page=True)
         assert faults == []
 
@@ -280,6 +283,7 @@ def faults_of(browser, book, tmp_path):
     def read(body):
         (tmp_path / "_static").symlink_to(HTML / "_static")
         (tmp_path / "empty.png").touch()
+        (tmp_path / "x.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
         (tmp_path / "index.html").write_text(
             '<!doctype html><meta name="viewport" content="width=device-width">'
             f'<link rel="icon" href="data:,"><article>{body}</article>'
@@ -305,6 +309,7 @@ def faults_of(browser, book, tmp_path):
         ("<p>the size $x$ is</p>", "raw formula"),
         ("<p>the size \\(x\\) is</p>", "raw formula"),
         ('<div style="width: 500px">wide</div>', "wider than the screen"),
+        ('<p style="overflow: hidden"><img width="500" src="/x.svg"></p>', "wider than the screen"),
         ('<p style="color: #999">pale</p>', "contrast of 2.8"),
         ('<p style="background: #000a">dim</p>', "contrast of"),
     ],
