@@ -115,28 +115,29 @@ def served(folder):
         def log_message(self, *args):
             """Say nothing: the browser reports what fails."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
 
 
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
         try:
-            yield (
-                playwright.chromium.launch(
-                    executable_path=find_chromium(),  # without one, Playwright's own if installed
-                    args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
-                )
+            chromium = playwright.chromium.launch(
+                executable_path=find_chromium(),  # without one, Playwright's own if installed
+                args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
             )
         except Error as error:
             leave_out(
                 "No Chromium starts. Install one (Debian, Ubuntu: apt install chromium), name it "
                 f"in $CHROMIUM, or: .venv/bin/playwright install chromium\n{error}"
             )
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -151,9 +152,7 @@ def book():
 @contextmanager
 def reading(browser, address, device="desktop"):
     """Open an empty page on a device; give it and the list of faults that it will report."""
-    context = browser.new_context(**DEVICES[device])
-    context.set_default_timeout(PATIENCE)
-    page, faults = context.new_page(), []
+    faults = []
 
     def note_request(request):
         if not request.url.startswith((address, "data:", "blob:")):
@@ -167,13 +166,15 @@ def reading(browser, address, device="desktop"):
         if message.type == "error":
             faults.append(f"on the console: {message.text} {message.location['url']}")
 
-    page.on("request", note_request)
-    page.on("response", note_response)
-    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
-    page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
-    page.on("console", note_message)
-    yield page, faults
-    context.close()
+    with browser.new_context(**DEVICES[device]) as context:
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.on("request", note_request)
+        page.on("response", note_response)
+        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+        page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
+        page.on("console", note_message)
+        yield page, faults
 
 
 def unfold(page):

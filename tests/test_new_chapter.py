@@ -61,9 +61,13 @@ def test_chapter_runs_and_passes_its_checks(book):
     path = new_chapter(book, "03_my_topic", "Mend it")
     assert execute.execute([path]) == 0
     assert execute.check([path]) == 0
-    for command in (["ruff", "check"], ["ruff", "format", "--check"], ["pytest", "--nbval"]):
-        config = ["--config" if command[0] == "ruff" else "-c", ROOT / "pyproject.toml"]
-        subprocess.run([sys.executable, "-m", *command, *config, path], check=True)
+    style = ["--config", ROOT / "notebooks" / "ruff.toml"]
+    for command in (
+        ["ruff", "check", *style],
+        ["ruff", "format", "--check", *style],
+        ["pytest", "--nbval", "-c", ROOT / "pyproject.toml"],
+    ):
+        subprocess.run([sys.executable, "-m", *command, path], check=True)
 
 
 @pytest.mark.parametrize(
