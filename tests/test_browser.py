@@ -53,13 +53,15 @@ async (width) => {
     if (!image.naturalWidth) faults.push(`no figure: ${image.src.slice(0, 80)}`);
   }
 
+  const tooWide = (element) => element.getBoundingClientRect().right > width + 1;
   const scrolls = (element) => {
     const { overflowX } = getComputedStyle(element);
-    if (element === article || overflowX !== "visible") return /auto|scroll/.test(overflowX);
-    return scrolls(element.parentElement);
+    if (/auto|scroll/.test(overflowX)) return true;
+    const cutsOff = overflowX !== "visible" && !tooWide(element);
+    return element !== article && !cutsOff && scrolls(element.parentElement);
   };
   for (const element of article.querySelectorAll("*"))
-    if (element.getBoundingClientRect().right > width + 1 && !scrolls(element.parentElement)
+    if (tooWide(element) && !scrolls(element.parentElement)
         && !element.closest("mjx-assistive-mml"))
       faults.push(`wider than the screen: ${name(element)}`);
   if (document.scrollingElement.scrollWidth > width + 1) faults.push("the page scrolls sideways");
