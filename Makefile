@@ -28,7 +28,7 @@ endif
 help: ## Show this list
 	@echo 'Usage: make TARGET [PYTHON=python3.12] [ALEXNET_DATA=folder-with-real-data]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: book
 book: $(INSTALLED) ## Run every notebook, build the book and check every link in it
@@ -37,6 +37,10 @@ book: $(INSTALLED) ## Run every notebook, build the book and check every link in
 .PHONY: test
 test: $(INSTALLED) ## Test the library, then run every notebook against its stored outputs
 	$(BIN)/python -m pytest
+
+.PHONY: browse
+browse: $(INSTALLED) ## Read the built book in headless Chromium [SHOTS=folder for pictures]
+	REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/test_browser.py
 
 .PHONY: data
 data: $(INSTALLED) ## Download the UC Merced images and the official weights (576 MB)
@@ -50,14 +54,19 @@ bench: $(INSTALLED) ## Measure speed and memory
 notebooks: $(INSTALLED) ## Run every notebook in place and store its outputs
 	$(BIN)/python book/execute.py
 
+.PHONY: new-chapter
+new-chapter: $(INSTALLED) ## Begin a chapter: NAME=11_my_topic TITLE="Do something"
+	@$(BIN)/python book/new_chapter.py "$$NAME" "$$TITLE"
+
 .PHONY: figures
 figures: $(INSTALLED) ## Draw the pictures of the README and the front page anew
 	MPLBACKEND=Agg $(BIN)/python book/draw_figures.py
 
 .PHONY: lint
-lint: $(INSTALLED) ## Check the style of the code and of the notebooks
+lint: $(INSTALLED) ## Check the style of the code and of the notebooks, and what these store
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python book/execute.py --check
 
 .PHONY: format
 format: $(INSTALLED) ## Mend that style where it can be mended

@@ -1,9 +1,11 @@
-"""Run every notebook in place and store its outputs: ``make notebooks``.
+"""Run notebooks in place and store their outputs: ``make notebooks``.
 
 What differs from machine to machine without meaning anything is not stored: messages on stderr,
-times of execution, the version of the kernel.
+times of execution, the version of the kernel. ``make lint`` looks for it with ``--check``.
 """
 
+import argparse
+import copy
 import re
 import subprocess
 import sys
@@ -52,13 +54,24 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
 
 
-def main() -> int:
+def check(paths: list[Path]) -> int:
+    """Name the notebooks that store more than a run of this script does; return 1 if any does."""
+    failed = 0
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        tidied = copy.deepcopy(notebook)
+        tidy(tidied)
+        if notebook != tidied:
+            failed = 1
+            print(f"{path}: stores stderr, times or versions of a machine: make notebooks")
+    return failed
+
+
+def execute(paths: list[Path]) -> int:
     """Run the notebooks in order; return 1 if a cell of any of them fails."""
     failed = 0
-    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     for number, path in enumerate(paths, start=1):
-        name = path.relative_to(ROOT)
-        print(f"[{number}/{len(paths)}] {name}", end=" ", flush=True)
+        print(f"[{number}/{len(paths)}] {path}", end=" ", flush=True)
         start = time.monotonic()
         notebook = nbformat.read(path, as_version=4)
         add_setup(notebook)
@@ -79,6 +92,16 @@ def main() -> int:
         nbformat.write(notebook, path)
         print(f"{time.monotonic() - start:.0f} s")
     return failed
+
+
+def main() -> int:
+    """Do what the command line asks for; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, help="without any, all chapters")
+    parser.add_argument("--check", action="store_true", help="run nothing, look at what is stored")
+    options = parser.parse_args()
+    paths = options.notebooks or sorted((ROOT / "notebooks").glob("*.ipynb"))
+    return (check if options.check else execute)(paths)
 
 
 if __name__ == "__main__":

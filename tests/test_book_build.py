@@ -1,29 +1,18 @@
 """The book's build finds each kind of fault, on small made-up books."""
 
 import hashlib
-import importlib.util
 import json
 from datetime import datetime, timezone
-from pathlib import Path
 from types import SimpleNamespace
 
+import build
+import execute
+import execution_report as report
 import nbformat
 import pytest
 from nbformat import v4
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(f"book_{name}", ROOT / "book" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = load("build")
-execute = load("execute")
-report = load("execution_report")
+NOTEBOOKS = sorted((build.ROOT / "notebooks").glob("*.ipynb"))
 
 
 def write_notebook(path, *cells):
@@ -203,7 +192,7 @@ def test_page_that_was_not_built(tmp_path):
     assert build.check_pages(tmp_path, ["index"]) == ["index.html: was not built"]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_chapter_begins_with_the_setup_cell(path):
     notebook = nbformat.read(path, as_version=4)
     sources = [cell.source for cell in notebook.cells]
@@ -276,3 +265,17 @@ def test_status_names_real_data_by_checksum(tmp_path, monkeypatch):
     assert f"another file than BVLC's, SHA-1 <code>{hashlib.sha1(b'weights').hexdigest()}" in text
     assert "1 images of UC Merced" in text
     assert hashlib.sha256(listed.encode()).hexdigest() in text
+
+
+def test_noise_of_a_machine_in_a_stored_notebook_is_named(tmp_path, capsys):
+    noisy = v4.new_output("stream", name="stderr", text="start-up")
+    paths = [tmp_path / f"0{number}.ipynb" for number in (1, 2)]
+    for path, outputs in zip(paths, ([], [noisy]), strict=True):
+        notebook = v4.new_notebook(cells=[v4.new_code_cell("1", outputs=outputs)])
+        execute.tidy(notebook)
+        notebook.cells[0].outputs = outputs
+        nbformat.write(notebook, path)
+    assert execute.check(paths[:1]) == 0
+    assert capsys.readouterr().out == ""
+    assert execute.check(paths) == 1
+    assert capsys.readouterr().out.startswith(f"{paths[1]}: stores stderr")
