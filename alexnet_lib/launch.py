@@ -1,0 +1,77 @@
+"""Workers on this machine: the same command N times, each told by TF_CONFIG which one it is."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+
+class WorkerFailed(ChildProcessError):
+    """A worker ended with an error; says which, how, and what it wrote last."""
+
+
+def run_workers(command, count):
+    """Run a command as `count` workers until all have ended.
+
+    The workers share this machine's processors and see no GPU: one process alone uses all GPUs. The
+    first writes to this process's output; what the others write is shown if they fail.
+
+    Args:
+        command: list of str, the program and its arguments.
+        count: number of workers.
+
+    Raises:
+        WorkerFailed: where a worker fails; the others are ended first.
+    """
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))  # the system chooses a free port
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    shared = {"TF_NUM_INTRAOP_THREADS": threads} | os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+    with tempfile.TemporaryDirectory() as folder, _ending_on_sigterm():
+        logs = [Path(folder, str(index)) for index in range(count)]
+        workers = []
+        try:
+            for index, log in enumerate(logs):
+                task = {"type": "worker", "index": index}
+                config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+                with log.open("wb") as file:
+                    output = {"stdout": file, "stderr": subprocess.STDOUT} if index else {}
+                    environment = shared | {"TF_CONFIG": config}
+                    workers.append(subprocess.Popen(command, env=environment, **output))
+            while not any(states := [worker.poll() for worker in workers]) and None in states:
+                time.sleep(0.1)
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+        if failed := [index for index, state in enumerate(states) if state]:
+            raise WorkerFailed("\n".join(_report(i, states[i], logs[i]) for i in failed))
+
+
+def _report(index, state, log):
+    """Say how a worker ended; what the first wrote has been seen."""
+    how = f"was killed by signal {-state}" if state < 0 else f"failed with exit status {state}"
+    said = log.read_text("utf-8", "replace").strip().splitlines()[-20:]
+    return "\n  ".join([f"worker {index} {how}{':' if said else ''}", *said])
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm():
+    """Let SIGTERM raise SystemExit, so that the workers end with this process."""
+
+    def leave(number, _):
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

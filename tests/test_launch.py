@@ -1,0 +1,68 @@
+"""`run_workers` starts workers that can find each other, and ends all of them together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from alexnet_lib.launch import WorkerFailed, run_workers
+
+SAY = "import json, os, sys; c = json.loads(os.environ['TF_CONFIG']); i = c['task']['index']; "
+
+
+def python(code):
+    return [sys.executable, "-c", SAY + code]
+
+
+def test_each_worker_is_told_its_place_and_sees_no_gpu(tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    code = f"open(rf'{tmp_path}/{{i}}', 'w').write(json.dumps([c, dict(os.environ)]))"
+    run_workers(python(code), 3)
+    told = [json.loads((tmp_path / str(index)).read_text()) for index in range(3)]
+    addresses = told[0][0]["cluster"]["worker"]
+    assert len({*addresses}) == 3
+    for index, (config, environment) in enumerate(told):
+        assert config["cluster"] == {"worker": addresses}
+        assert config["task"] == {"type": "worker", "index": index}
+        assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
+        assert environment["TF_NUM_INTRAOP_THREADS"] == str(max(1, os.cpu_count() // 3))
+
+
+def test_a_failing_worker_is_shown_and_ends_the_others(tmp_path):
+    code = f"""
+import pathlib, time
+folder = pathlib.Path(r'{tmp_path}')
+(folder / str(i)).write_text(str(os.getpid()))
+while len(list(folder.iterdir())) < 2: time.sleep(0.01)
+print('no such file: x')
+sys.exit(7) if i == 1 else time.sleep(600)"""
+    with pytest.raises(WorkerFailed, match=r"^worker 1 failed with exit status 7:\n  no such fil"):
+        run_workers(python(code), 2)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "0").read_text()), 0)
+
+
+def test_a_killed_worker_is_named(tmp_path):
+    with pytest.raises(WorkerFailed, match=r"^worker 1 was killed by signal 9$"):
+        run_workers(python("os.kill(os.getpid(), 9) if i else __import__('time').sleep(600)"), 2)
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    code = f"open(rf'{tmp_path}/{{i}}', 'w').write(str(os.getpid())); __import__('time').sleep(600)"
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from alexnet_lib.launch import run_workers; "
+         "run_workers(sys.argv[1:], 2)", *python(code)]
+    )  # fmt: skip
+    pids = []
+    while len(pids) < 2:
+        time.sleep(0.05)
+        pids = [int(text) for path in tmp_path.iterdir() if (text := path.read_text())]
+    launcher.send_signal(signal.SIGTERM)
+    assert launcher.wait(60) == 128 + signal.SIGTERM
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
