@@ -15,6 +15,7 @@ _HOMES = {
     "classifier": ["Classifier", "load_classifier", "save_classifier"],
     "cross_validation": ["crossval", "fresh_model"],
     "dataset": ["Images", "duplicate_groups", "find_ucmerced", "read_folder"],
+    "distributed": ["WorkerLost", "process_strategy"],
     "evaluation": ["Evaluation", "evaluate", "wilson_interval"],
     "features": ["Features", "compute_features", "load_features", "save_features"],
     "files": ["data_directory", "find_caffemodel"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -155,25 +156,42 @@ def _training_options(command):
 @main.command()
 @_training_options
 @click.option("--float16", is_flag=True, help="Store the classifier in half precision.")
-def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16):
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1),
+    help="Train in so many processes on this machine's processors.",
+)  # fmt: skip
+def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16, workers):
     """Fine-tune AlexNet on FOLDER, a folder of class folders; by default on UC Merced.
 
     Images are split 80/10/10, the epoch is chosen by validation, and the test images are looked at
     once, at the end. A run that was killed goes on from its last epoch when it is called again.
+
+    One process trains on all GPUs of its machine. On a cluster, start the same command on every
+    machine, with TF_CONFIG set as TensorFlow documents it and with OUTPUT on a file system that
+    all share. However many devices train, the result is that of one, but for rounding.
 
     \b
     Examples:
       python -m alexnet_lib finetune -o runs/ucmerced
       python -m alexnet_lib finetune my_images -o runs/mine --epochs 10
       python -m alexnet_lib finetune my_images -o runs/all --recipe all-layers --fc-units 256
+      python -m alexnet_lib finetune -o runs/two --recipe all-layers --workers 2
     """  # noqa: D301 - click wants the character
+    if workers > 1 and not os.environ.get("TF_CONFIG"):
+        from alexnet_lib.launch import run_workers
+
+        return run_workers([sys.executable, "-m", "alexnet_lib", *sys.argv[1:]], workers)
+
     from alexnet_lib.classifier import Classifier, save_classifier
     from alexnet_lib.cross_validation import fresh_model, settings_of, stages_of, subsets_of
     from alexnet_lib.dataset import duplicate_groups
+    from alexnet_lib.distributed import Replicas, process_strategy
     from alexnet_lib.evaluation import evaluate
     from alexnet_lib.splits import UCMERCED_SPLIT, apply_split, read_split, split, write_split
     from alexnet_lib.training import finetune
 
+    strategy = process_strategy()
+    replicas = Replicas(strategy)
     weights, recipe = _weights(weights), _recipe(recipe, epochs)
     images = _data(folder)
     if folder is None:
@@ -182,19 +200,23 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16):
         parts = split(images.labels, duplicate_groups(images), seed=seed)
         dealt = dict(zip(images.names, parts.tolist(), strict=True))
     part = apply_split(images, dealt)
-    output.mkdir(parents=True, exist_ok=True)
-    write_split(output / "split.csv", images.names, [dealt[name] for name in images.names])
-    model = fresh_model(len(images.classes), seed, weights, fc_units)
+    with replicas.scope():
+        model = fresh_model(len(images.classes), seed, weights, fc_units)
     stages = stages_of(images, recipe, model)
-    about = json.dumps(settings_of(stages, seed, fc_units), indent=1) + "\n"
-    with files.atomic_path(output / "settings.json") as partial:
-        partial.write_text(about, "utf-8")
+    if replicas.chief:
+        output.mkdir(parents=True, exist_ok=True)
+        write_split(output / "split.csv", images.names, [dealt[name] for name in images.names])
+        about = json.dumps(settings_of(stages, seed, fc_units), indent=1) + "\n"
+        with files.atomic_path(output / "settings.json") as partial:
+            partial.write_text(about, "utf-8")
     *before, (recipe, data) = stages
     for number, (settings, source) in enumerate(before, 1):
         subsets = subsets_of(source, part["train"], part["validation"])
-        finetune(model, *subsets, settings, output / f"stage{number}", seed)
+        finetune(model, *subsets, settings, output / f"stage{number}", seed, strategy=strategy)
     train, validation, test = subsets_of(data, part["train"], part["validation"], part["test"])
-    finetune(model, train, validation, recipe, output, seed)
+    finetune(model, train, validation, recipe, output, seed, strategy=strategy)
+    if not replicas.chief:
+        return
     save_classifier(
         output / CLASSIFIER, Classifier(model, images.classes), "float16" if float16 else "float32"
     )

@@ -4,7 +4,6 @@ All randomness is a function of (seed, epoch, place in the epoch) and of nothing
 that goes on at epoch 7 sees what it would have seen.
 """
 
-import math
 import os
 
 import numpy as np
@@ -15,15 +14,18 @@ from alexnet_lib.images import IMAGENET_MEAN, RESIZES, SHORT_SIDE, read_image, r
 from alexnet_lib.records import PARALLEL, check_records, seed_pair, shuffle, stream_records
 
 
-def image_dataset(images, indices=None, **options):
+def image_dataset(images, indices=None, batch_size=32, shard=(0, 1), **options):
     """Batch images straight from their files.
 
     Args:
         images: `Images`.
         indices: int (images,), which of them; all by default.
-        **options: those of `batches`: batch_size=32, training=False, seed=0, resize="stretch",
-            epochs=1, first_epoch=0. Training shuffles and augments; otherwise the order is that of
-            `indices`.
+        batch_size: the last batch of an epoch may be smaller.
+        shard: (number, of): of each batch only every `of`-th image is read, from the one at
+            `number` on. What remains is as it would be in the whole batch; a last batch that is
+            too small for this shard is left out.
+        **options: those of `batches`: training=False, seed=0, resize="stretch", epochs=1,
+            first_epoch=0. Training shuffles and augments; otherwise the order is that of `indices`.
 
     Returns:
         As `batches`.
@@ -31,6 +33,8 @@ def image_dataset(images, indices=None, **options):
     indices = np.arange(len(images.files)) if indices is None else np.asarray(indices)
     paths = tf.constant([os.fsencode(images.folder / images.files[i]) for i in indices])
     labels = tf.constant(images.labels[indices])
+    places = np.arange(len(indices))
+    places = places[places % batch_size % shard[1] == shard[0]]
 
     def load(i):
         image = tf.numpy_function(
@@ -41,9 +45,10 @@ def image_dataset(images, indices=None, **options):
     def source(seed):
         order = tf.range(len(indices))
         order = order if seed is None else shuffle(order, seed)
+        order = tf.gather(order, places)
         return tf.data.Dataset.from_tensor_slices(order).map(load, **PARALLEL)
 
-    return batches(source, len(indices), **options)
+    return batches(source, len(indices), batch_size, shard=shard, **options)
 
 
 def record_dataset(folder, subset="train", **options):
@@ -52,7 +57,7 @@ def record_dataset(folder, subset="train", **options):
     Args:
         folder: as in `write_records`.
         subset: as in `write_records`.
-        **options: as in `image_dataset`.
+        **options: as in `image_dataset`, but `shard`.
 
     Returns:
         As `image_dataset`; without training, in the files' order.
@@ -77,12 +82,14 @@ def batches(
     resize="stretch",
     epochs=1,
     first_epoch=0,
+    shard=(0, 1),
 ):
     """Resize, batch, augment and subtract the mean, as `preprocess_input` does.
 
     Args:
-        source: function from an epoch's seed, or None, to a dataset of image and label.
-        count: number of its images.
+        source: function from an epoch's seed, or None, to a dataset of the shard's images and
+            labels.
+        count: number of images of all shards.
         batch_size: the last batch of an epoch may be smaller.
         training: shuffle, differently in every epoch, and `augment`.
         seed: of both.
@@ -90,6 +97,7 @@ def batches(
             to 256x256, of which `augment` cuts 227x227.
         epochs: how many follow each other. Iterated anew, the dataset begins again with the first.
         first_epoch: its number, for going on where a run stopped.
+        shard: as in `image_dataset`.
 
     Returns:
         A `tf.data.Dataset` of images, float32 (batch, 227, 227, 3), BGR, ImageNet's mean
@@ -98,6 +106,8 @@ def batches(
     if resize not in RESIZES:
         raise ValueError(f"resize must be one of {RESIZES}. Received: resize={resize!r}")
     size = SHORT_SIDE if training else INPUT_SIZE
+    totals = [min(batch_size, count - start) for start in range(0, count, batch_size)]
+    rows = [len(range(shard[0], total, shard[1])) for total in totals]
 
     def square(image, label):
         image = tf.numpy_function(
@@ -108,18 +118,21 @@ def batches(
     def one_epoch(epoch):
         epoch_seed = tf.random.fold_in(seed_pair(seed), epoch)
         data = source(epoch_seed if training else None)
-        data = data.map(square, **PARALLEL).batch(batch_size).enumerate()
+        data = data.map(square, **PARALLEL).batch(max([1, *rows])).enumerate()
 
         def finish(number, batch):
             pixels, labels = batch
             if training:
-                pixels = augment(pixels, tf.random.fold_in(epoch_seed, number))
+                total = tf.constant(totals)[number]
+                pixels = augment(
+                    pixels, tf.random.fold_in(epoch_seed, number), shard=shard, total=total
+                )
             return tf.cast(pixels, tf.float32) - IMAGENET_MEAN, labels
 
         return data.map(finish, **PARALLEL)
 
     data = tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(one_epoch)
-    length = tf.data.experimental.assert_cardinality(epochs * math.ceil(count / batch_size))
+    length = tf.data.experimental.assert_cardinality(epochs * np.count_nonzero(rows))
     return data.apply(length).prefetch(tf.data.AUTOTUNE)
 
 
@@ -145,7 +158,7 @@ def eight_views(images):
     return tf.stack([tf.reverse(view, axes) for view in both for axes in ([], [1], [2], [1, 2])])
 
 
-def augment(images, seed, area=(0.6, 1.0), brightness=0.1, contrast=0.2):
+def augment(images, seed, area=(0.6, 1.0), brightness=0.1, contrast=0.2, shard=(0, 1), total=None):
     """Cut, turn and relight aerial images, each by its own draw.
 
     Args:
@@ -156,6 +169,9 @@ def augment(images, seed, area=(0.6, 1.0), brightness=0.1, contrast=0.2):
             image's shape, lies anywhere in it, and is seen in any of `eight_views`.
         brightness: greatest shift, in parts of 255.
         contrast: greatest change of the distance from the image's mean, in parts of 1.
+        shard: (number, of): `images` are every `of`-th of a batch, from the one at `number` on,
+            and become what they would in the whole batch.
+        total: number of images in the whole batch; that of `images` by default.
 
     Returns:
         float32 (batch, 227, 227, 3), pixels 0-255, for subtracting the mean.
@@ -171,7 +187,8 @@ def augment(images, seed, area=(0.6, 1.0), brightness=0.1, contrast=0.2):
     images = tf.cast(images, tf.float32)
     count = tf.shape(images)[0]
     seed = seed_pair(seed) if isinstance(seed, int) else seed
-    draw = tf.random.stateless_uniform((count, 8), seed, alg="philox")
+    total = count if total is None else total
+    draw = tf.random.stateless_uniform((total, 8), seed, alg="philox")[shard[0] :: shard[1]]
     side = tf.sqrt(area[0] + (area[1] - area[0]) * draw[:, :1])
     near = (1 - side) * draw[:, 1:3]
     far = near + side

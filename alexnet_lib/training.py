@@ -16,6 +16,7 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
+from alexnet_lib.distributed import Replicas
 from alexnet_lib.features import Features
 from alexnet_lib.files import atomic_path
 from alexnet_lib.model import model_weights
@@ -112,7 +113,7 @@ def recipe_of(recipe):
     return RECIPES[recipe]
 
 
-def batches(data, recipe, seed=0, epoch=0, training=False, view=0):
+def batches(data, recipe, seed=0, epoch=0, training=False, view=0, shard=(0, 1)):
     """Yield one epoch's batches of model input and labels.
 
     Args:
@@ -122,6 +123,7 @@ def batches(data, recipe, seed=0, epoch=0, training=False, view=0):
         epoch: another epoch draws anew; so a later epoch can be had without the earlier ones.
         training: shuffle; augment images, or draw one of the views of features for each image.
         view: which view of features to take otherwise.
+        shard: as in `image_dataset`: a worker's rows of every batch.
 
     Yields:
         float32 (batch, 227, 227, 3) or (batch, 6, 6, 256), and int64 (batch,).
@@ -129,7 +131,7 @@ def batches(data, recipe, seed=0, epoch=0, training=False, view=0):
     if isinstance(data, ImageSubset):
         yield from image_dataset(
             data.images, data.indices, batch_size=recipe.batch_size, training=training, seed=seed,
-            first_epoch=epoch,
+            first_epoch=epoch, shard=shard,
         )  # fmt: skip
         return
     features, indices = data.features, np.asarray(data.indices)
@@ -139,7 +141,7 @@ def batches(data, recipe, seed=0, epoch=0, training=False, view=0):
         indices = generator.permutation(indices)
         views = generator.integers(0, len(features.codes), len(indices))
     for start in range(0, len(indices), recipe.batch_size):
-        part = slice(start, start + recipe.batch_size)
+        part = slice(start + shard[0], start + recipe.batch_size, shard[1])
         yield (
             tf.constant(features.pool5(indices[part], views[part])),
             tf.constant(features.labels[indices[part]]),
@@ -164,7 +166,16 @@ def part_for(model, data):
     return keras.Model(start, model.get_layer("fc8").output)
 
 
-def finetune(model, train, validation, recipe="recommended", folder=None, seed=0, progress=True):
+def finetune(
+    model,
+    train,
+    validation,
+    recipe="recommended",
+    folder=None,
+    seed=0,
+    progress=True,
+    strategy=None,
+):
     """Fine-tune `model` and leave it with the weights of its best epoch by validation accuracy.
 
     Args:
@@ -177,6 +188,9 @@ def finetune(model, train, validation, recipe="recommended", folder=None, seed=0
             the run goes on from there. None keeps nothing.
         seed: of all that is random here; the fresh layers' weights are the model's own.
         progress: show a bar.
+        strategy: `tf.distribute.Strategy` in whose scope the model was built, to train on all of
+            its replicas as on one device. Each worker calls this with the same arguments; the first
+            writes the files, and all read the checkpoint, so they need to share `folder`.
 
     Returns:
         `pandas.DataFrame`, a row an epoch: epoch, learning_rate, loss, accuracy, val_loss,
@@ -185,9 +199,12 @@ def finetune(model, train, validation, recipe="recommended", folder=None, seed=0
     Raises:
         ValueError: for arguments that disagree or a checkpoint of another run.
         TrainingDiverged: where the loss is not finite.
+        WorkerLost: where another worker has ended or no longer answers.
     """
     recipe = recipe_of(recipe)
     _check(model, train, validation, recipe)
+    replicas = Replicas(strategy)
+    replicas.check(model, recipe.batch_size)
     for layer in model.layers:
         layer.trainable = layer.name in recipe.layers or not layer.weights
     frozen = {
@@ -195,10 +212,15 @@ def finetune(model, train, validation, recipe="recommended", folder=None, seed=0
         for layer in model.layers
         if layer.weights and layer.name not in recipe.layers
     }
-    run = _Run(model, part_for(model, train), recipe, seed, folder)
+    with replicas.scope():
+        run = _Run(model, part_for(model, train), recipe, seed, folder, replicas)
     history, best = run.restore()
-    bar = tqdm(total=recipe.epochs, initial=len(history), unit="epoch", disable=not progress)
-    with bar:
+    bar = tqdm(
+        total=recipe.epochs, initial=len(history), unit="epoch",
+        disable=not (progress and replicas.chief),
+    )  # fmt: skip
+    with bar, replicas.watch():
+        run.agree(train, validation, history)
         while len(history) < recipe.epochs and not _stalled(history, recipe):
             row = run.train_epoch(train, epoch=len(history))
             row |= dict(zip(("val_loss", "val_accuracy"), run.measure(validation), strict=True))
@@ -281,8 +303,9 @@ def _stalled(history, recipe):
 class _Run:
     """One run's state: the optimizers, and what a checkpoint must hold to go on bit for bit."""
 
-    def __init__(self, model, network, recipe, seed, folder):
+    def __init__(self, model, network, recipe, seed, folder, replicas=None):
         self.model, self.network, self.recipe, self.seed = model, network, recipe, seed
+        self.replicas = replicas or Replicas()
         self.folder = None if folder is None else Path(folder)
         # Layers that learn at a rate of their own have an optimizer of their own.
         rates = {
@@ -308,10 +331,20 @@ class _Run:
         ]
         self.dropouts = [x for x in model.layers if isinstance(x, keras.layers.Dropout)]
         self.loss = keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing
+            from_logits=True, label_smoothing=recipe.label_smoothing, reduction="sum"
         )
-        self.step = tf.function(self._step, reduce_retracing=True)
-        self.forward = tf.function(self._forward, reduce_retracing=True)
+        self.step = self.replicas.function(self._step)
+        self.forward = self.replicas.function(self._forward)
+
+    def _batches(self, data, **options):
+        """Yield every batch of an epoch as the replicas take it, and its size over all workers."""
+        mine = batches(data, self.recipe, shard=self.replicas.shard, **options)
+        # Of a small last batch a worker may get nothing, but the others wait for its step.
+        nothing = tf.zeros((0, *self.network.input_shape[1:])), tf.zeros(0, tf.int64)
+        count, size = len(data.indices), self.recipe.batch_size
+        for start in range(0, count, size):
+            x, labels = map(self.replicas.deal, next(mine, nothing))
+            yield x, labels, min(size, count - start)
 
     def _forward(self, x, labels):
         logits = self.network(x, training=False)
@@ -319,15 +352,16 @@ class _Run:
         hits = tf.argmax(logits, axis=1) == labels
         return tf.reduce_sum(losses), tf.math.count_nonzero(hits)
 
-    def _step(self, x, labels):
+    def _step(self, x, labels, total, number):
         with tf.GradientTape() as tape:
-            logits = self.network(x, training=True)
+            logits = self.replicas.train(self.network, x, total, number)
             loss = self.loss(tf.one_hot(labels, logits.shape[-1]), logits)
+            loss /= tf.cast(total, loss.dtype)  # what the replicas add up is the batch's mean
             penalty = tf.add_n(
                 [tf.reduce_sum(tf.square(kernel)) for kernel in self.kernels] or [0.0]
             )
-            total = loss + self.recipe.l2 * penalty
-        gradients = tape.gradient(total, [variables for _, variables, _ in self.groups])
+            objective = loss + self.recipe.l2 / self.replicas.count * penalty
+        gradients = tape.gradient(objective, [variables for _, variables, _ in self.groups])
         for (optimizer, variables, _), group in zip(self.groups, gradients, strict=True):
             optimizer.apply(group, variables)
         return loss, tf.math.count_nonzero(tf.argmax(logits, axis=1) == labels)
@@ -339,25 +373,25 @@ class _Run:
             dropout.seed_generator.state.assign([2 * self.seed + index, epoch << 16])
         steps = math.ceil(len(data.indices) / self.recipe.batch_size)
         total, hits = 0.0, 0
-        for number, (x, labels) in enumerate(
-            batches(data, self.recipe, self.seed, epoch, training=True)
+        for number, (x, labels, size) in enumerate(
+            self._batches(data, seed=self.seed, epoch=epoch, training=True)
         ):
             for optimizer, _, base in self.groups:
                 rate = learning_rate(self.recipe, epoch + number / steps, base)
                 optimizer.learning_rate.assign(rate)
-            loss, right = self.step(x, labels)
+            loss, right = self.step(x, labels, tf.constant(size), tf.constant(number))
             if not np.isfinite(loss):
                 raise TrainingDiverged(
                     f"epoch {epoch}, step {number}: the loss is {float(loss)}. Likely causes: a "
                     f"learning rate that is too high (now {rate:.3g}; try a tenth), or input that "
                     "is not as `preprocess_input` makes it (0-255, mean subtracted)"
                 )
-            total += float(loss) * len(labels)
+            total += float(loss) * size
             hits += int(right)
         count = len(data.indices)
         return {
             "epoch": epoch,
-            "learning_rate": float(self.groups[0][0].learning_rate),
+            "learning_rate": float(self.groups[0][0].learning_rate.numpy()),
             "loss": total / count,
             "accuracy": hits / count,
         }
@@ -365,7 +399,7 @@ class _Run:
     def measure(self, data):
         """Return mean cross-entropy and accuracy."""
         total, hits = 0.0, 0
-        for x, labels in batches(data, self.recipe):
+        for x, labels, _ in self._batches(data):
             loss, right = self.forward(x, labels)
             total += float(loss)
             hits += int(right)
@@ -380,6 +414,25 @@ class _Run:
                 if variable.path not in trained and not isinstance(layer, keras.layers.Dropout):
                     digest.update(variable.numpy().tobytes())
         return json.dumps([self.recipe, self.seed, digest.hexdigest()])
+
+    def agree(self, train, validation, history):
+        """Make sure that all workers begin with the same; ValueError otherwise."""
+        if self.replicas.shard[1] == 1:
+            return
+        weights = hashlib.sha256()
+        for array in self.snapshot().values():
+            weights.update(array)
+        images = [
+            np.asarray(numbers).tolist()
+            for data in (train, validation)
+            for numbers in (data.indices, data[0].labels)
+        ]
+        self.replicas.agree(
+            settings=self.settings().encode(),
+            weights=weights.digest(),
+            images=json.dumps(images).encode(),
+            checkpoint=json.dumps(history).encode(),
+        )
 
     def state(self):
         """Return every variable that training changes, by name."""
@@ -399,7 +452,7 @@ class _Run:
 
     def save(self, history, best, improved):
         """Write history, checkpoint and, where it is new, the best epoch's weights."""
-        if self.folder is None:
+        if self.folder is None or not self.replicas.chief:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: variable.numpy() for name, variable in self.state().items()}

@@ -1,0 +1,183 @@
+"""More than one device: data-parallel training with `tf.distribute`.
+
+Every replica holds the whole network and takes its rows of each batch; the sum of all replicas'
+gradients moves all of them alike. Which rows these are, and what is random about them, follows from
+their place in the batch. So the result is that of one device, but for sums in another order.
+"""
+
+import contextlib
+import hashlib
+import os
+
+import keras
+import tensorflow as tf
+
+# Seconds after which a worker that others wait for counts as lost: above the longest step, and the
+# chief's longest write of a checkpoint.
+TIMEOUT = 600
+LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
+
+
+class WorkerLost(ConnectionError):
+    """Another worker has ended or no longer answers; the run can go on from its checkpoint."""
+
+
+def process_strategy(timeout=TIMEOUT):
+    """Return the strategy that fits this process. Call it before anything else of TensorFlow.
+
+    Args:
+        timeout: seconds to wait for another worker.
+
+    Returns:
+        `MultiWorkerMirroredStrategy` where TF_CONFIG makes this process one of several workers,
+        `MirroredStrategy` for more than one GPU, else None: one device needs no strategy.
+
+    Raises:
+        WorkerLost: where the other workers cannot be reached.
+    """
+    if os.environ.get("TF_CONFIG"):
+        options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
+        with _naming_the_lost():
+            return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return None
+
+
+class Replicas:
+    """The devices that train together; without a strategy, the one that TensorFlow chooses.
+
+    Row i of a batch is read by worker i % workers, and row j of what a worker has read goes to its
+    replica j % (replicas of a worker).
+
+    Attributes:
+        strategy: `tf.distribute.Strategy` or None.
+        count: number of replicas, over all workers.
+        shard: this process's number among the workers and how many they are, (0, 1) for one.
+    """
+
+    def __init__(self, strategy=None):
+        self.strategy, self.count, self.shard = strategy, 1, (0, 1)
+        if strategy is not None:
+            self.count = strategy.num_replicas_in_sync
+            ids = strategy.experimental_local_results(
+                strategy.experimental_distribute_values_from_function(
+                    lambda context: tf.constant(context.replica_id_in_sync_group)
+                )
+            )
+            self.local = len(ids)
+            self.shard = int(ids[0]) // self.local, self.count // self.local
+
+    @property
+    def chief(self):
+        """Whether this process writes the files."""
+        return self.shard[0] == 0
+
+    @contextlib.contextmanager
+    def scope(self):
+        """Create variables on every replica; say so where a worker is lost meanwhile."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.watch())
+            if self.strategy is not None:
+                stack.enter_context(self.strategy.scope())
+            yield
+
+    def watch(self):
+        """Return a context that raises `WorkerLost` where TensorFlow's errors mean just that."""
+        return _naming_the_lost() if self.shard[1] > 1 else contextlib.nullcontext()
+
+    def check(self, model, batch_size):
+        """Raise ValueError for a model that is not the strategy's, or too small a batch."""
+        if self.strategy is None:
+            return
+        created = self.strategy.extended.variable_created_in_scope
+        if not all(created(variable.value) for variable in model.weights):
+            raise ValueError("build the model inside `with strategy.scope():`")
+        if batch_size < self.count:
+            raise ValueError(
+                f"recipe.batch_size is that of all {self.count} replicas together and must give "
+                f"each an image. Received: {batch_size}"
+            )
+
+    def agree(self, **facts):
+        """Raise ValueError, on every worker, where workers differ in one of `facts`, all bytes."""
+        digests = [hashlib.sha256(fact).digest()[:8] for fact in facts.values()]
+        mine = tf.constant([[int.from_bytes(d, "big", signed=True) for d in digests]], tf.int64)
+        everyone = self.strategy.gather(
+            self.strategy.experimental_distribute_values_from_function(lambda _: mine), axis=0
+        ).numpy()
+        if differ := [name for name, x in zip(facts, everyone.T, strict=True) if len({*x}) > 1]:
+            raise ValueError(
+                f"the workers differ in {', '.join(differ)}. Give all of them the same files and "
+                "arguments, and a results folder on a file system that they share"
+            )
+
+    def function(self, step):
+        """Compile a function of tensors to run on every replica; its results are summed up."""
+        if self.strategy is None:
+            return tf.function(step, reduce_retracing=True)
+
+        @tf.function(reduce_retracing=True)
+        def everywhere(*arguments):
+            results = self.strategy.run(step, arguments)
+            return tuple(self.strategy.reduce("SUM", value, axis=None) for value in results)
+
+        return everywhere
+
+    def deal(self, rows):
+        """Give each of this worker's replicas its rows of what the worker has read."""
+        if self.strategy is None:
+            return rows
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: rows[context.replica_id_in_sync_group % self.local :: self.local]
+        )
+
+    def train(self, network, x, total, step):
+        """Apply a chain of layers to a replica's rows as one device would apply it to all of them.
+
+        Keras draws a dropout mask for the rows that it is given, and its generators cannot move on
+        inside a replica. So every replica draws the mask of the whole batch, from the generator's
+        state at the start of the epoch, and takes its rows of it.
+
+        Args:
+            network: `keras.Model`, in which each layer feeds the next.
+            x: the replica's rows of the batch.
+            total: int32, number of images in the whole batch.
+            step: int32, the number of the step in the epoch.
+
+        Returns:
+            The network's output.
+        """
+        if self.strategy is None:
+            return network(x, training=True)
+        place = tf.distribute.get_replica_context().replica_id_in_sync_group
+        worker, replica = place // self.local, place % self.local
+        first = worker + self.shard[1] * replica
+        for layer in network.layers[1:]:  # the first is the input
+            if isinstance(layer, keras.layers.Dropout):
+                seed = tf.cast(layer.seed_generator.state.value, tf.int32) + tf.stack([0, step])
+                mask = tf.nn.experimental.stateless_dropout(
+                    tf.ones([total, *x.shape[1:]], x.dtype), layer.rate, seed
+                )
+                x = x * mask[first :: self.count]
+            else:
+                x = layer(x, training=True)
+        return x
+
+
+@contextlib.contextmanager
+def _naming_the_lost():
+    try:
+        yield
+    except LOST as error:
+        reason = str(error).strip().splitlines()
+        raise WorkerLost(
+            "another worker has ended or no longer answers. Start all workers again with the same "
+            f"results folder: the run goes on from its last epoch. TensorFlow says: {reason[-1]}"
+        ) from error

@@ -1,0 +1,113 @@
+"""One training step on N workers: run `python -m benchmarks.scaling` on a quiet machine.
+
+Each worker has one core, as if it were a machine of its own, and the loopback device is the
+network between them. So N is at most the number of cores. Steps are timed with all layers on images
+and with the fully connected ones on features, on whole batches of several sizes; and so is the sum
+of as many numbers as the network has parameters, the all-reduce alone.
+"""
+
+import csv
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.compare import machine
+
+RESULTS = Path(__file__).resolve().parent.parent / "data" / "results" / "scaling.csv"
+HEADER = ("workers", "work", "batch", "parameters", "median_ms", "spread_ms", "runs")
+CLASSES = 21
+BATCHES = (16, 32, 64)
+RUNS = 7
+
+
+def main():
+    """Measure with one worker, two and so on; write one table."""
+    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # before TensorFlow is loaded
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from alexnet_lib.launch import run_workers
+
+    about = machine()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for workers in range(1, min(4, os.cpu_count()) + 1):
+            path = Path(folder) / f"{workers}.csv"
+            run_workers([sys.executable, "-m", "benchmarks.scaling", str(path)], workers)
+            rows += list(csv.reader(path.open(newline="")))
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*HEADER, *about])
+        writer.writerows([*row, *about.values()] for row in rows)
+    print(f"Written to {RESULTS}")
+
+
+def measure(path):
+    """Be one worker; the first prints and writes the rows."""
+    from alexnet_lib.distributed import Replicas, process_strategy
+
+    strategy = process_strategy()
+    replicas = Replicas(strategy if strategy and strategy.num_replicas_in_sync > 1 else None)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[replicas.shard[0]]})
+    with path.open("w", newline="") if replicas.chief else open(os.devnull, "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for work, batch, parameters, function in works(replicas):
+            times = [timed(function) for _ in range(RUNS + 2)][2:]  # the first compiles
+            low, median, high = np.percentile(times, (25, 50, 75))
+            row = (replicas.count, work, batch, parameters, f"{median:.4g}",
+                   f"{(high - low) / 2:.2g}", RUNS)  # fmt: skip
+            writer.writerow(row)
+            if replicas.chief:
+                print(*row, flush=True)
+
+
+def timed(function):
+    """Return the milliseconds that a call takes."""
+    start = time.perf_counter()
+    function()
+    return 1000 * (time.perf_counter() - start)
+
+
+def works(replicas):
+    """Yield what is timed: its name, the whole batch's size, its parameters and a function."""
+    import tensorflow as tf
+
+    from alexnet_lib.cross_validation import fresh_model
+    from alexnet_lib.features import Features
+    from alexnet_lib.training import RECIPES, FeatureSubset, ImageSubset, _Run, part_for
+
+    with replicas.scope():
+        model = fresh_model(CLASSES)
+    total = model.count_params()
+    if replicas.count > 1:
+        numbers = replicas.strategy.experimental_distribute_values_from_function(
+            lambda _: tf.ones(total)
+        )
+        add = replicas.function(lambda x: (x,))
+        yield "all-reduce", "", total, lambda: add(numbers)[0][0].numpy()
+    for recipe, subset in (("all-layers", ImageSubset), ("recommended", FeatureSubset)):
+        for layer in model.layers:
+            layer.trainable = layer.name in RECIPES[recipe].layers
+        data = subset(Features(None, 1.0, None, (), ()), ())  # only its kind is looked at
+        network = part_for(model, data)
+        with replicas.scope():
+            run = _Run(model, network, RECIPES[recipe], 0, None, replicas)
+        parameters = sum(weight.shape.num_elements() for weight in model.trainable_weights)
+        for batch in BATCHES:
+            mine = len(range(replicas.shard[0], batch, replicas.shard[1]))
+            random = np.random.default_rng(replicas.shard[0])
+            x = random.uniform(-100, 100, (mine, *network.input_shape[1:])).astype(np.float32)
+            labels = tf.constant(random.integers(0, CLASSES, mine))
+            arguments = (replicas.deal(tf.constant(x)), replicas.deal(labels), tf.constant(batch))
+            yield (
+                recipe, batch, parameters,
+                lambda run=run, a=arguments: float(run.step(*a, tf.constant(0))[0]),
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    measure(Path(sys.argv[1])) if len(sys.argv) > 1 else main()

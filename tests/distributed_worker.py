@@ -1,0 +1,116 @@
+"""A process of `test_distributed.py`: trains on several replicas and stores what came of it.
+
+Usage: python distributed_worker.py FOLDER REPLICAS [STAGE ...]
+
+With TF_CONFIG it is one of several workers, else it trains with MirroredStrategy. The stages
+"features" and "images" train; "cut" trains as "features" does, with checkpoints, and the last
+worker kills itself in epoch 1; "resume" goes on from there; in "differ" the workers' seeds differ.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from test_training import small_network
+
+from alexnet_lib.dataset import read_folder
+from alexnet_lib.distributed import Replicas, WorkerLost, process_strategy
+from alexnet_lib.features import Features
+from alexnet_lib.training import FeatureSubset, ImageSubset, Recipe, _Run, finetune
+
+# In neither do batches divide by 3 or 4 replicas, and the last is smaller than these.
+RECIPES = {
+    "features": Recipe(
+        optimizer="adamw", learning_rate=1e-3, weight_decay=0.05, l2=1e-4, label_smoothing=0.1,
+        batch_size=13, epochs=3,
+    ),
+    "images": Recipe(
+        layers=("conv1", "fc6", "fc7", "fc8"), optimizer="momentum", learning_rate=1e-5,
+        conv_learning_rate=1e-6, batch_size=5, epochs=2,
+    ),
+}  # fmt: skip
+
+
+def subsets(kind, folder):
+    """Return training and validation data: 41 and 19 features, or 11 and 5 images of `folder`."""
+    if kind == "images":
+        images = read_folder(Path(folder) / "pictures")
+        return ImageSubset(images, np.arange(11)), ImageSubset(images, np.arange(11, 16))
+    generator = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    codes = generator.integers(0, 60, (8, 60, 6, 6, 256), np.uint8)
+    codes[:, labels == 1, :, :, :20] += 40
+    names = tuple(f"{'ab'[label]}/{i:02d}" for i, label in enumerate(labels))
+    features = Features(codes, 0.02, labels, ("a", "b"), names)
+    return FeatureSubset(features, np.arange(41)), FeatureSubset(features, np.arange(41, 60))
+
+
+def train(kind, folder, strategy=None, checkpoints=None, seed=0):
+    """Train the small network; return the history's losses and the weights."""
+    with Replicas(strategy).scope():
+        model = small_network()
+    history = finetune(
+        model, *subsets(kind, folder), RECIPES[kind], checkpoints, seed, False, strategy
+    )
+    result = {name: history[name].to_numpy() for name in ("loss", "val_loss", "val_accuracy")}
+    for weight in model.weights:
+        if "seed" not in weight.path:
+            result[weight.path.replace("/", "_")] = weight.numpy()
+    return result
+
+
+def _use_virtual_processors(count):
+    """Let this process have so many devices, and several workers all of theirs.
+
+    TensorFlow gives a worker without GPUs one device. The tests want the case of several, which is
+    that of machines with several GPUs.
+    """
+    from tensorflow.python.distribute import collective_all_reduce_strategy as multi_worker
+
+    one = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        one, [tf.config.LogicalDeviceConfiguration()] * count
+    )
+    multi_worker.CollectiveAllReduceExtended._initialize_local_devices = lambda *arguments: (
+        tuple(f"{arguments[2]}/device:CPU:{i}" for i in range(count)),
+        "CPU",
+    )
+
+
+def _die_in_epoch_1(run, data, epoch, train_epoch=_Run.train_epoch):
+    if epoch == 1:
+        run.step = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    return train_epoch(run, data, epoch)
+
+
+def main(folder, count, stages):
+    """Run the stages one after the other."""
+    _use_virtual_processors(count)
+    if os.environ.get("TF_CONFIG"):
+        strategy = process_strategy()
+    else:
+        strategy = tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(count)])
+    replicas = Replicas(strategy)
+    worker, workers = replicas.shard
+    assert replicas.count == workers * count
+    for stage in stages:
+        result = {}
+        try:
+            if stage in RECIPES:
+                result = train(stage, folder, strategy)
+            elif stage == "differ":
+                train("features", folder, strategy, seed=worker)
+            else:
+                if stage == "cut" and worker == workers - 1:
+                    _Run.train_epoch = _die_in_epoch_1
+                result = train("features", folder, strategy, Path(folder) / "checkpoints")
+        except (WorkerLost, ValueError) as error:
+            result = {"error": np.array(f"{type(error).__name__}: {error}")}
+        np.savez(Path(folder) / f"{stage}-{workers}-{worker}.npz", **result)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,149 @@
+"""Many replicas train as one device does; a lost worker is an error, and the run goes on from it.
+
+What the processes of `distributed_worker.py` store is compared with training in this one.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from distributed_worker import RECIPES, subsets, train
+from test_training import small_network
+
+from alexnet_lib.training import batches, finetune
+
+WORKER = Path(__file__).with_name("distributed_worker.py")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with 16 pictures, for the processes' results too."""
+    folder = tmp_path_factory.mktemp("distributed")
+    generator = np.random.default_rng(0)
+    for kind, mean in (("dark", 60), ("light", 180)):
+        (folder / "pictures" / kind).mkdir(parents=True)
+        for i in range(8):
+            pixels = np.clip(generator.normal(mean, 20, (64, 64, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / "pictures" / kind / f"{i}.png"), pixels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(folder):
+    """What one device makes of both kinds of data."""
+    return {kind: train(kind, folder) for kind in RECIPES}
+
+
+def start(folder, replicas, stages, config=None):
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("TF_CONFIG", None)
+    if config:
+        environment["TF_CONFIG"] = json.dumps(config)
+    command = [sys.executable, WORKER, folder, str(replicas), *stages]
+    return subprocess.Popen(command, env=environment)
+
+
+def run_pair(folder, *stages):
+    """Run two workers of two replicas each on this machine; return their exit statuses."""
+    with socket.socket() as one, socket.socket() as two:
+        for each in (one, two):
+            each.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, two)]
+    cluster = {"worker": addresses}
+    pair = [
+        start(folder, 2, stages, {"cluster": cluster, "task": {"type": "worker", "index": i}})
+        for i in range(2)
+    ]
+    try:
+        return [worker.wait(600) for worker in pair]
+    finally:
+        for worker in pair:
+            worker.kill()
+
+
+@pytest.fixture(scope="module")
+def pair(folder):
+    """Two workers that trained on both kinds of data; then the second was killed in epoch 1."""
+    return run_pair(folder, "features", "images", "cut")
+
+
+def load(folder, stage, workers=2, worker=0):
+    with np.load(folder / f"{stage}-{workers}-{worker}.npz") as file:
+        return dict(file)
+
+
+def assert_same(got, wanted):
+    """Compare loss curves and weights to 1e-5, in the norm of each array.
+
+    AdamW moves a weight as far for a gradient that is all rounding as for a large one, so that a
+    few weights of a million differ by more.
+    """
+    assert got.keys() == wanted.keys()
+    for name, array in wanted.items():
+        error, size = np.linalg.norm(got[name] - array), np.linalg.norm(array)
+        assert error <= 1e-5 * size, f"{name} differs by {error:.1e} of {size:.1e}"
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_two_workers_of_two_replicas_train_as_one_device(kind, folder, expected, pair):
+    for worker in range(2):
+        assert_same(load(folder, kind, worker=worker), expected[kind])
+
+
+def test_three_replicas_of_one_process_train_as_one_device(folder, expected):
+    assert start(folder, 3, RECIPES).wait(600) == 0
+    for kind in RECIPES:
+        assert_same(load(folder, kind, workers=1), expected[kind])
+
+
+def test_a_killed_worker_is_an_error_and_the_run_resumes(folder, expected, pair):
+    assert pair == [0, -signal.SIGKILL]
+    error = str(load(folder, "cut")["error"])
+    assert error.startswith("WorkerLost: another worker has ended or no longer answers")
+    checkpoints = folder / "checkpoints"
+    assert len((checkpoints / "history.csv").read_text().splitlines()) == 2  # head and epoch 0
+    assert run_pair(folder, "resume", "differ") == [0, 0]
+    for worker in range(2):
+        assert_same(load(folder, "resume", worker=worker), expected["features"])
+        assert str(load(folder, "differ", worker=worker)["error"]).startswith(
+            "ValueError: the workers differ in settings. Give"
+        )
+    assert len((checkpoints / "history.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", RECIPES)
+def test_shards_share_every_batch_without_loss_or_repetition(kind, training, folder):
+    """Three workers' rows, taken in turns, are the batches of one, augmentation included."""
+    data, options = subsets(kind, folder)[0], {"seed": 3, "epoch": 1, "training": training}
+    whole = list(batches(data, RECIPES[kind], **options))
+    shards = [
+        [batch for batch in batches(data, RECIPES[kind], shard=(w, 3), **options) if len(batch[1])]
+        for w in range(3)
+    ]
+    for number, (x, labels) in enumerate(whole):
+        for worker, shard in enumerate(shards):
+            if worker < len(labels):
+                np.testing.assert_array_equal(shard[number][0], x[worker::3])
+                np.testing.assert_array_equal(shard[number][1], labels[worker::3])
+            else:
+                assert len(shard) == number
+
+
+def test_the_model_and_the_batch_must_fit_the_strategy(folder):
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+    recipe, data = RECIPES["features"], subsets("features", folder)
+    with pytest.raises(ValueError, match=r"inside `with strategy\.scope\(\):`"):
+        finetune(small_network(), *data, recipe, strategy=strategy)
+    with strategy.scope():
+        model = small_network()
+    with pytest.raises(ValueError, match=r"all 1 replicas .* Received: 0"):
+        finetune(model, *data, recipe._replace(batch_size=0), strategy=strategy)
