@@ -130,13 +130,24 @@ class Replicas:
 
         return everywhere
 
-    def deal(self, rows):
-        """Give each of this worker's replicas its rows of what the worker has read."""
+    def deal(self, rows, least=0):
+        """Give each of this worker's replicas its rows of what the worker has read.
+
+        Args:
+            rows: tensor, the worker's rows of a batch.
+            least: where a replica has fewer rows, it gets so many of zeros.
+
+        Returns:
+            What a compiled `function` takes.
+        """
         if self.strategy is None:
             return rows
-        return self.strategy.experimental_distribute_values_from_function(
-            lambda context: rows[context.replica_id_in_sync_group % self.local :: self.local]
-        )
+
+        def part(context):
+            mine = rows[context.replica_id_in_sync_group % self.local :: self.local]
+            return mine if len(mine) >= least else tf.zeros((least, *rows.shape[1:]), rows.dtype)
+
+        return self.strategy.experimental_distribute_values_from_function(part)
 
     def train(self, network, x, total, step):
         """Apply a chain of layers to a replica's rows as one device would apply it to all of them.
