@@ -66,3 +66,16 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_the_command_line_starts_workers_and_shows_their_error(tmp_path):
+    """Both workers find each other, and then no weights."""
+    command = [sys.executable, "-m", "alexnet_lib", "finetune", "-o", tmp_path / "x", "--workers=2"]
+    result = subprocess.run(
+        command, env=os.environ | {"ALEXNET_DATA": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "Error: worker " in result.stderr
+    assert "failed with exit status 1" in result.stderr
+    assert "no .caffemodel there. Run `python -m alexnet_lib fetch alexnet`" in result.stderr
+    assert not (tmp_path / "x").exists()
