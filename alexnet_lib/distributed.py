@@ -81,11 +81,8 @@ class Replicas:
 
     @contextlib.contextmanager
     def scope(self):
-        """Create variables on every replica; say so where a worker is lost meanwhile."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self.watch())
-            if self.strategy is not None:
-                stack.enter_context(self.strategy.scope())
+        """Create variables on every replica; as `watch` where a worker is lost meanwhile."""
+        with self.watch(), self.strategy.scope() if self.strategy else contextlib.nullcontext():
             yield
 
     def watch(self):
@@ -187,8 +184,9 @@ def _naming_the_lost():
     try:
         yield
     except LOST as error:
-        reason = str(error).strip().splitlines()
+        lines = str(error).strip().splitlines()
+        reason = next((line for line in lines if "aborted by" in line), lines[-1])
         raise WorkerLost(
             "another worker has ended or no longer answers. Start all workers again with the same "
-            f"results folder: the run goes on from its last epoch. TensorFlow says: {reason[-1]}"
+            f"results folder: the run goes on from its last epoch. TensorFlow says: {reason}"
         ) from error

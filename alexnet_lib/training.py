@@ -344,7 +344,8 @@ class _Run:
         count, size = len(data.indices), self.recipe.batch_size
         for start in range(0, count, size):
             x, labels = next(mine, nothing)
-            # oneDNN's convolutions fail on no image at all.
+            # oneDNN's convolutions fail on no image at all. One of zeros, whose logits are cut off
+            # again because it has no label, stands in.
             yield self.replicas.deal(x, 1), self.replicas.deal(labels), min(size, count - start)
 
     def _forward(self, x, labels):
