@@ -132,7 +132,8 @@ def test_shards_share_every_batch_without_loss_or_repetition(kind, training, fol
     for number, (x, labels) in enumerate(whole):
         for worker, shard in enumerate(shards):
             if worker < len(labels):
-                np.testing.assert_array_equal(shard[number][0], x[worker::3])
+                # Means of one image and of many at once may round differently; pixels go to 255.
+                np.testing.assert_allclose(shard[number][0], x[worker::3], rtol=1e-6, atol=1e-3)
                 np.testing.assert_array_equal(shard[number][1], labels[worker::3])
             else:
                 assert len(shard) == number
