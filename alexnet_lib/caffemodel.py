@@ -41,6 +41,23 @@ LOOKALIKES = {
 }
 
 
+def let_go(blob):
+    """Give back the memory under a view into a mapped file; it is read again where it is wanted.
+
+    Args:
+        blob: a blob of `read_caffemodel` or a part of one; any other array is left alone.
+    """
+    base = blob
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        start = blob.ctypes.data - np.frombuffer(base, "u1").ctypes.data
+        page = start - start % mmap.PAGESIZE
+        base.madvise(mmap.MADV_DONTNEED, page, start + blob.nbytes - page)
+
+
 class CaffeModelError(ValueError):
     """A file is not a well-formed `.caffemodel`; says where, what was expected and what came."""
 

@@ -252,6 +252,48 @@ def plot_reliability(table, title="Reliability", axes=None):
     return axes
 
 
+def plot_roofline(table, title="Roofline", ax=None):
+    """Show how fast each layer computes, below what arithmetic and memory allow.
+
+    Args:
+        table: `pandas.DataFrame`, a row a layer and batch size: layer, batch, gflop, gbyte (what
+            must be moved at least) and ms. The rows "SGEMM" and "copy" are the machine's roofs,
+            measured beside the layers; layers without gflop are left out.
+        title: of the axes.
+        ax: matplotlib axes to draw in; a new figure by default.
+
+    Returns:
+        The axes: FLOP a byte across, GFLOP/s upwards, both logarithmic.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(8, 5))
+    table = table.assign(
+        intensity=table["gflop"] / table["gbyte"], speed=1000 * table["gflop"] / table["ms"]
+    )
+    peak = table.loc[table["layer"] == "SGEMM", "speed"].max()
+    copies = table[table["layer"] == "copy"]
+    bandwidth = (1000 * copies["gbyte"] / copies["ms"]).max()
+    layers = table[~table["layer"].isin(["SGEMM", "copy"]) & (table["gflop"] > 0)]
+    low, high = layers["intensity"].min() / 2, max(layers["intensity"].max(), peak / bandwidth) * 2
+    roof = np.array([low, peak / bandwidth, high])
+    ax.plot(roof, np.minimum(bandwidth * roof, peak), color=PALETTE["black"], linewidth=1.5)
+    ax.text(high, peak, f"SGEMM {peak:.0f} GFLOP/s", ha="right", va="bottom")
+    ax.text(low, bandwidth * low * 1.15, f"memory {bandwidth:.0f} GB/s", ha="left", va="bottom")
+    styles = zip(layers.groupby("batch"), ("o", "s", "^", "D"), strict=False)
+    for (batch, points), marker in styles:
+        ax.plot(points["intensity"], points["speed"], marker, label=f"batch {batch}")
+        for _, point in points.iterrows():
+            place = (point["intensity"], point["speed"])
+            ax.annotate(
+                point["layer"], place, (4, -9), textcoords="offset points", fontsize=8, color=GREY
+            )
+    ax.set(title=title, xlabel="arithmetic intensity (FLOP/byte)", ylabel="speed (GFLOP/s)")
+    ax.set(xscale="log", yscale="log")
+    ax.grid(True, which="major")
+    ax.legend(loc="lower right")
+    return ax
+
+
 def _draw_volume(ax, x, y, shape, color):
     """Draw a box centred on (x, y); return the points where arrows arrive and leave."""
     if len(shape) == 3:

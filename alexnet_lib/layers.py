@@ -3,7 +3,6 @@
 import functools
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 if keras.backend.backend() != "tensorflow":
@@ -20,9 +19,9 @@ def local_response_normalization(x, depth_radius=5, bias=1.0, alpha=1.0, beta=0.
 
         y[c] = x[c] / (bias + alpha * (x[c - n]**2 + ... + x[c + n]**2)) ** beta
 
-    The sum over neighbours is one matrix product with a banded matrix, as in `tf.nn.lrn`;
-    AlexNet's power is two square roots instead of `exp` and `log`, and the gradient is written
-    out by hand, so that it costs one more such product where `tf.nn.lrn` walks channel by channel.
+    AlexNet's power is two square roots instead of `exp` and `log`, and the gradient is written out
+    by hand, where `tf.nn.lrn` walks channel by channel. On a CPU, XLA makes one loop of all this,
+    which reads `x` once and writes the result.
 
     Args:
         x: float tensor (..., channels), of known channel count.
@@ -37,30 +36,46 @@ def local_response_normalization(x, depth_radius=5, bias=1.0, alpha=1.0, beta=0.
     """
     x = tf.convert_to_tensor(x)
     channels = x.shape[-1]
-    wide = tf.float64 if x.dtype == tf.float64 else tf.float32
-    index = np.arange(channels)
-    window = np.abs(index[:, None] - index) <= depth_radius
-    band = tf.constant(alpha * window, wide)
+    forward, backward = _normalization(channels, depth_radius, bias, alpha, beta)
 
     @tf.custom_gradient
     def normalize(flat):
-        total = tf.square(flat) @ band + bias
-        if beta == 0.75:  # AlexNet's; two square roots are much faster than a power
-            root = tf.math.rsqrt(total)
-            scale, inverse = root * tf.sqrt(root), tf.square(root)
-        else:
-            scale, inverse = total**-beta, 1 / total
-        result = flat * scale
+        return forward(flat), lambda upstream: backward(flat, upstream)
 
-        def gradient(upstream):
-            # The window is symmetric: who is my neighbour has me for a neighbour.
-            spread = (upstream * result * inverse) @ band
-            return upstream * scale - (2 * beta) * flat * spread
-
-        return result, gradient
-
+    wide = tf.float64 if x.dtype == tf.float64 else tf.float32
     flat = tf.reshape(tf.cast(x, wide), [-1, channels])
     return tf.cast(tf.reshape(normalize(flat), tf.shape(x)), x.dtype)
+
+
+@functools.cache
+def _normalization(channels, depth_radius, bias, alpha, beta):
+    """Return functions for (pixels, channels) and for its gradient, compiled unless on a GPU."""
+
+    def window_sum(x):
+        padded = tf.pad(x, [[0, 0], [depth_radius, depth_radius]])
+        return tf.add_n([padded[:, i : i + channels] for i in range(2 * depth_radius + 1)])
+
+    def scale_and_inverse(x):
+        total = alpha * window_sum(tf.square(x)) + bias
+        if beta == 0.75:  # AlexNet's; two square roots are much faster than a power
+            root = tf.math.rsqrt(total)
+            return root * tf.sqrt(root), tf.square(root)
+        return total**-beta, 1 / total
+
+    def forward(x):
+        return x * scale_and_inverse(x)[0]
+
+    def backward(x, upstream):
+        scale, inverse = scale_and_inverse(x)
+        # The window is symmetric: who is my neighbour has me for a neighbour.
+        spread = window_sum(upstream * x * scale * inverse)
+        return upstream * scale - (2 * alpha * beta) * x * spread
+
+    on_cpu = not tf.config.list_physical_devices("GPU")
+    return [
+        tf.function(function, jit_compile=on_cpu or None, reduce_retracing=True)
+        for function in (forward, backward)
+    ]
 
 
 def check_caffe_window(local_size):

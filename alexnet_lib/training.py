@@ -329,7 +329,8 @@ class _Run:
         self.kernels = [
             layer.kernel for layer in model.layers if layer.name in FC and layer.trainable_variables
         ]
-        self.dropouts = [x for x in model.layers if isinstance(x, keras.layers.Dropout)]
+        dropouts = [x for x in model.layers if isinstance(x, keras.layers.Dropout)]
+        self.dropouts = [x for x in dropouts if x.rate]  # others draw nothing and have no seed
         self.loss = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=recipe.label_smoothing, reduction="sum"
         )

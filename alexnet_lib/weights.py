@@ -9,7 +9,10 @@ import zipfile
 import numpy as np
 
 from alexnet_lib.architecture import CLASSES, weight_layers
+from alexnet_lib.caffemodel import let_go
 from alexnet_lib.files import UCMERCED_CLASSIFIER, atomic_path
+
+BLOCK = 16  # outputs of a dense kernel that are transposed together, in the processor's cache
 
 
 def caffe_to_tensorflow(blobs):
@@ -58,16 +61,29 @@ def caffe_to_tensorflow(blobs):
             )
         kernel = kernel.reshape(expected)
         if kernel.ndim == 4:
-            kernel = kernel.transpose(2, 3, 1, 0)
-        elif len(row.input_shape) == 3:
-            height, width, channels = row.input_shape
-            kernel = kernel.reshape(outputs, channels, height, width)
-            kernel = kernel.transpose(2, 3, 1, 0).reshape(-1, outputs)
+            kernel = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0), np.float32)
         else:
-            kernel = kernel.T
-        weights[f"{name}/kernel"] = np.ascontiguousarray(kernel, np.float32)
+            kernel = _transpose_dense(kernel, row.input_shape)
+        weights[f"{name}/kernel"] = kernel
         weights[f"{name}/bias"] = np.ascontiguousarray(bias.reshape(-1), np.float32)
     return weights
+
+
+def _transpose_dense(kernel, input_shape):
+    """Bring (outputs, inputs) into TensorFlow's layout, block by block.
+
+    A block's memory is let go when it is done, so that a file and its copy are never in memory side
+    by side.
+    """
+    outputs, inputs = kernel.shape
+    height, width, channels = input_shape if len(input_shape) == 3 else (1, 1, inputs)
+    result = np.empty((height, width, channels, outputs), np.float32)
+    for start in range(0, outputs, BLOCK):
+        block = kernel[start : start + BLOCK]
+        images = block.reshape(-1, channels, height, width)
+        result[..., start : start + BLOCK] = images.transpose(2, 3, 1, 0)
+        let_go(block)
+    return result.reshape(inputs, outputs)
 
 
 def tensorflow_to_caffe(weights):

@@ -1,37 +1,63 @@
-"""Run every benchmark, print the table and write it to `benchmarks/results.csv`."""
+"""Run every benchmark, print the table and write the results as CSV files into this folder."""
 
 import csv
+import os
 from pathlib import Path
 
-from benchmarks import normalization, reading
-from benchmarks.compare import Row, machine
+import click
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from benchmarks import forward, growth, inputs, normalization, reading, roofline, startup, training
+from benchmarks.compare import machine
 
 # Each module yields rows; a new benchmark is a new module in this list.
-MODULES = (reading, normalization)
-RESULTS = Path(__file__).with_name("results.csv")
+MODULES = (forward, normalization, training, reading, inputs, startup)
+FOLDER = Path(__file__).parent
+HEAD = ("work", "ours, ms", "peer", "peer, ms", "ratio", "share", "MiB", "peer's", "target", "met")
+WIDTHS = (54, 16, 27, 16, 8, 6, 7, 7, 17, 3)
 
 
-def main():
-    """Print rows as they come, then store all of them."""
+@click.command()
+@click.option("--quick", is_flag=True, help="Run everything once and small; write nothing.")
+def main(quick):
+    """Compare the library with its peers and with what the machine can do."""
     about = machine()
     print(*(f"{key} {value}" for key, value in about.items()), sep=", ")
     print(
-        "Median of interleaved runs, +- half the gap between the quartiles; ratio: peer / ours.\n"
+        "Median of interleaved runs, +- half the gap between the quartiles; ratio: peer / ours;\n"
+        "share: of what the machine's limit allows.\n"
     )
-    head = ("work", "ours, ms", "peer", "peer, ms", "ratio", "ours, MiB", "peer, MiB")
-    print(line(head))
+    print(line(HEAD))
     rows = []
     for module in MODULES:
-        for row in module.rows():
+        for row in module.rows(quick):
             rows.append(row)
             print(line(cells(row)), flush=True)
-    with open(RESULTS, "w", newline="") as file:
+    results = {"results": rows}
+    for name, records in (("roofline", roofline.layers(quick)), ("growth", growth.points(quick))):
+        results[name] = []
+        for record in records:
+            results[name].append(record)
+            print(*(f"{key} {short(value)}" for key, value in record._asdict().items()), sep=", ")
+    missed = [row for row in rows if row.met == 0]
+    print(f"\n{sum(row.met == 1 for row in rows)} targets reached, {len(missed)} missed")
+    for name, records in results.items() if not quick else ():
+        write(FOLDER / f"{name}.csv", records, about)
+
+
+def write(path, records, about):
+    """Write named tuples of one kind, each with the machine and its versions."""
+    with open(path, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*Row._fields, *about])
-        for row in rows:
-            values = (f"{value:.4g}" if isinstance(value, float) else value for value in row)
-            writer.writerow([*values, *about.values()])
-    print(f"\nWritten to {RESULTS.parent.name}/{RESULTS.name}")
+        writer.writerow([*records[0]._fields, *about])
+        writer.writerows([*map(short, record), *about.values()] for record in records)
+    print(f"Written to {path.parent.name}/{path.name}")
+
+
+def short(value):
+    """Round a float to four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def cells(row):
@@ -42,14 +68,16 @@ def cells(row):
         row.peer,
         f"{row.peer_ms:.3g} +- {row.peer_spread_ms:.2g}",
         f"{row.ratio:.3g}x",
-        *("" if value is None else f"{value:.1f}" for value in (row.ours_mib, row.peer_mib)),
+        "" if row.share is None else f"{row.share:.0%}",
+        *("" if value is None else f"{value:.0f}" for value in (row.ours_mib, row.peer_mib)),
+        row.target or "",
+        {None: "", 0: "no", 1: "yes"}[row.met],
     )
 
 
 def line(cells):
     """Pad cells to columns."""
-    widths = (41, 16, 10, 16, 9, 9, 9)
-    return " ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+    return " ".join(f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
 
 
 if __name__ == "__main__":

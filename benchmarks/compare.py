@@ -2,6 +2,8 @@
 
 import os
 import platform
+import subprocess
+import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -9,14 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-PACKAGES = ("numpy", "tensorflow", "keras", "opencv-python-headless", "protobuf")
+PACKAGES = ("numpy", "tensorflow", "keras", "onnxruntime", "opencv-python-headless", "protobuf")
+LIMIT = 1e-5  # what counts as the same float32 result
+PEAK = "SGEMM peak"
+SGEMM_SIDE = 2048
 
 
 class Row(NamedTuple):
     """One line of the table: times are medians in milliseconds, with half the quartiles' gap.
 
-    `ratio` is the peer's time over ours: above 1, ours is faster. Memory is in MiB above the
-    interpreter's with its modules loaded, and None where it was not measured.
+    `ratio` is the peer's time over ours: above 1, ours is faster. `share` is that ratio to the
+    limit that the machine sets, measured in the same turns, where there is one. Memory is in MiB
+    above the interpreter's with its modules loaded, and None where it was not measured. `target`
+    says what was to be reached, and `met` whether it was, 1 or 0.
     """
 
     work: str
@@ -27,22 +34,25 @@ class Row(NamedTuple):
     peer_spread_ms: float
     ratio: float
     runs: int
+    share: float | None = None
     ours_mib: float | None = None
     peer_mib: float | None = None
+    target: str | None = None
+    met: int | None = None
 
 
-def time_in_turns(functions, runs):
+def time_in_turns(functions, runs, warm_up=True):
     """Time functions in turns, ABAB..., so that the machine's other load hits all of them alike.
 
     Args:
-        functions: a dict from name to a function without arguments; each is called once more
-            before, to warm up.
+        functions: a dict from name to a function without arguments.
         runs: how often each is timed.
+        warm_up: call each once more before.
 
     Returns:
         A dict from name to an array of `runs` times in milliseconds.
     """
-    for function in functions.values():
+    for function in functions.values() if warm_up else ():
         function()
     times = {name: [] for name in functions}
     for _ in range(runs):
@@ -53,13 +63,24 @@ def time_in_turns(functions, runs):
     return {name: np.array(values) for name, values in times.items()}
 
 
-def row(work, ours, peer, times, memory=None):
-    """Make a row out of two entries of `time_in_turns`' result, and of a like dict of MiB."""
-    median = {name: float(np.median(times[name])) for name in (ours, peer)}
+def row(work, ours, peer, times, memory=None, limit=PEAK, reach=None):
+    """Make a row out of two entries of `time_in_turns`' result, and of a like dict of MiB.
+
+    Args:
+        work: what was done.
+        ours: name of the entry that is ours.
+        peer: name of the entry to compare it with.
+        times: from name to times in milliseconds.
+        memory: from name to MiB.
+        limit: name of the entry of which `share` is said, if it is in `times`.
+        reach: the ratio that was to be reached.
+    """
+    median = {name: float(np.median(values)) for name, values in times.items()}
     spread = {
-        name: float(np.subtract(*np.percentile(times[name], [75, 25])) / 2) for name in median
+        name: float(np.subtract(*np.percentile(times[name], [75, 25])) / 2) for name in (ours, peer)
     }
     memory = memory or {}
+    ratio = median[peer] / median[ours]
     return Row(
         work,
         median[ours],
@@ -67,11 +88,62 @@ def row(work, ours, peer, times, memory=None):
         peer,
         median[peer],
         spread[peer],
-        ratio=median[peer] / median[ours],
+        ratio,
         runs=len(times[ours]),
+        share=median[limit] / median[ours] if limit in times else None,
         ours_mib=memory.get(ours),
         peer_mib=memory.get(peer),
+        target=None if reach is None else f"at least {reach:g}x",
+        met=None if reach is None else int(ratio >= reach),
     )
+
+
+def sgemm():
+    """Return a function that multiplies two float32 matrices, which is as fast as it gets."""
+    import tensorflow as tf
+
+    # Not an argument: TensorFlow would compute the product of constants once.
+    matrix = tf.Variable(tf.random.stateless_uniform((SGEMM_SIDE, SGEMM_SIDE), (0, 0)))
+    return tf.function(lambda: matrix @ matrix)
+
+
+def at_peak(times, macs):
+    """Turn the times of `sgemm` into what `macs` multiply-accumulates would take at that speed."""
+    return times | {PEAK: times[PEAK] * macs / SGEMM_SIDE**3}
+
+
+def check_equal(name, actual, expected, limit=LIMIT):
+    """Raise AssertionError where two float32 results are not the same; see `relative_error`."""
+    from alexnet_lib.reference import relative_error
+
+    error = relative_error(np.asarray(actual), np.asarray(expected))
+    assert error <= limit, f"{name}: differs by {error:.1e}, which is more than {limit:.0e}"
+
+
+def in_own_process(module, *arguments, **environment):
+    """Run `python -m module arguments` in an interpreter of its own and return what it prints.
+
+    Memory that was used before does not count there, and nothing is warm.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | environment, check=False
+    )
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])} failed:\n{result.stderr[-2000:]}")
+    return result.stdout
+
+
+def memory_mib(name):
+    """Return one of the figures that Linux keeps about this process, such as VmRSS, or None.
+
+    VmHWM is a fresh interpreter's own high-water mark; `ru_maxrss` would start from its parent's.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    lines = status.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def machine():

@@ -98,3 +98,28 @@ def test_reliability_diagram_shows_the_table():
     ]
     assert [bar.get_height() for bar in lower.patches] == [3, 7]
     assert figures.plot_reliability(table, axes=(upper, lower)) == (upper, lower)
+
+
+def test_roofline_shows_speeds_below_two_roofs():
+    table = pd.DataFrame(
+        {
+            "layer": ["SGEMM", "copy", "conv", "pool", "fc", "fc"],
+            "batch": [32, 32, 32, 32, 32, 1],
+            "gflop": [40.0, 0.0, 30.0, 0.0, 2.0, 0.25],
+            "gbyte": [0.1, 2.0, 0.5, 0.3, 0.5, 0.5],
+            "ms": [100.0, 100.0, 100.0, 15.0, 50.0, 50.0],
+        }
+    )
+    ax = figures.plot_roofline(table, title="roof")
+    roof, *points = ax.lines
+    # 400 GFLOP/s and 20 GB/s meet at 20 FLOP a byte.
+    assert roof.get_xydata().tolist() == [[0.25, 5.0], [20.0, 400.0], [120.0, 400.0]]
+    assert [line.get_label() for line in points] == ["batch 1", "batch 32"]
+    assert [line.get_xydata().tolist() for line in points] == [
+        [[0.5, 5.0]],
+        [[60.0, 300.0], [4.0, 40.0]],
+    ]
+    assert {"fc", "conv"} <= {text.get_text() for text in ax.texts}
+    assert "pool" not in {text.get_text() for text in ax.texts}
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert figures.plot_roofline(table, ax=ax) is ax

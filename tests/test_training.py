@@ -39,7 +39,7 @@ def subsets(features):
     return FeatureSubset(features, np.arange(40)), FeatureSubset(features, np.arange(40, 60))
 
 
-def small_network(classes=2):
+def small_network(classes=2, dropout=0.5):
     """AlexNet's names on a network of few weights, the same ones every time."""
     keras.utils.set_random_seed(1)
     x = inputs = keras.Input((227, 227, 3))
@@ -48,7 +48,7 @@ def small_network(classes=2):
     x = keras.layers.Flatten()(x)
     for name in ("6", "7"):
         x = keras.layers.Dense(16, activation="relu", name=f"fc{name}")(x)
-        x = keras.layers.Dropout(0.5, name=f"drop{name}")(x)
+        x = keras.layers.Dropout(dropout, name=f"drop{name}")(x)
     return keras.Model(inputs, keras.layers.Dense(classes, name="fc8")(x))
 
 
@@ -61,6 +61,11 @@ def test_learns_and_reports_every_epoch(subsets):
     loss, accuracy = _Run(model, _head(model), RECIPE, 0, None).measure(subsets[1])
     best = history.iloc[history["val_accuracy"][::-1].idxmax()]
     assert (loss, accuracy) == pytest.approx((best["val_loss"], best["val_accuracy"]), rel=1e-5)
+
+
+def test_trains_without_dropout(subsets):
+    history = finetune(small_network(dropout=0), *subsets, RECIPE, progress=False)
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
 
 def _head(model):

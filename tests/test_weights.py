@@ -1,6 +1,7 @@
 """Conversion keeps every number and puts it where the other framework looks for it."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ import pytest
 from alexnet_lib import (
     caffe_to_tensorflow,
     load_npz,
+    read_caffemodel,
     save_npz,
     stand_in_weights,
     tensorflow_to_caffe,
 )
+from benchmarks.compare import in_own_process
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,21 @@ def test_round_trip_is_bit_exact_and_contiguous(weights, blobs):
         assert back[name].tobytes() == array.tobytes(), name
         assert back[name].dtype == np.float32
         assert back[name].flags.c_contiguous
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="needs Linux's account of memory"
+)
+def test_a_file_is_not_in_memory_beside_its_copy(caffemodel):
+    mib = float(in_own_process("benchmarks.reading", "open and convert", caffemodel))
+    assert 1 <= mib * 2**20 / caffemodel.stat().st_size < 1.3
+
+
+def test_views_can_be_read_after_the_conversion(weights, caffemodel):
+    blobs = read_caffemodel(caffemodel)
+    for _ in range(2):
+        converted = caffe_to_tensorflow(blobs)["fc7/kernel"]
+        np.testing.assert_array_equal(converted, weights["fc7/kernel"])
 
 
 def test_dimensions_of_newer_files_convert_alike(blobs):

@@ -1,0 +1,62 @@
+"""The forward pass, from images in memory to probabilities, by five engines on the same weights."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.compare import PEAK, at_peak, check_equal, row, sgemm, time_in_turns
+
+RUNS = {32: 15, 1: 51}
+# How many times faster than the peer, and which share of the machine's peak, was to be reached.
+REACH = {32: {"ONNX Runtime": 2.0, "OpenCV DNN": 2.5, PEAK: 0.85}, 1: {"ONNX Runtime": 1.3}}
+
+
+def rows(quick=False):
+    """Yield the rows of the table, after a check that all engines give the same probabilities."""
+    from alexnet_lib.architecture import describe
+    from alexnet_lib.caffemodel import write_caffemodel
+    from alexnet_lib.model import AlexNet
+    from alexnet_lib.weights import stand_in_weights, tensorflow_to_caffe
+    from benchmarks.networks import OriginalGraph, keras_groups
+
+    weights = stand_in_weights()
+    macs = sum(layer.macs for layer in describe())
+    original, peak = OriginalGraph(weights), sgemm()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "alexnet.caffemodel"
+        write_caffemodel(path, tensorflow_to_caffe(weights))
+        model = AlexNet(path)
+        keras_model = keras_groups(model)
+        for batch, runs in {2: 1, 1: 1}.items() if quick else RUNS.items():
+            functions = engines(path, model, keras_model, original, batch)
+            expected = functions["ours"]()
+            for name, function in functions.items():
+                check_equal(f"forward, batch {batch}, {name}", function(), expected)
+            functions[PEAK] = lambda: peak().numpy()
+            times = at_peak(time_in_turns(functions, runs), batch * macs)
+            for peer in list(functions)[1:]:
+                reach = REACH.get(batch, {}).get(peer)
+                yield row(f"forward, batch {batch}", "ours", peer, times, reach=reach)
+
+
+def engines(path, model, keras_model, original, batch):
+    """Return each engine as a function without arguments, to the same images' probabilities."""
+    import tensorflow as tf
+
+    from alexnet_lib.architecture import INPUT_SIZE
+    from alexnet_lib.caffemodel import read_caffemodel
+    from benchmarks.networks import onnx_runtime, opencv_dnn
+
+    random = np.random.default_rng(0)
+    images = random.uniform(-128, 128, (batch, INPUT_SIZE, INPUT_SIZE, 3)).astype(np.float32)
+    tensor, planes = tf.constant(images), np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    ours, theirs = tf.function(model), tf.function(keras_model)
+    onnx, opencv = onnx_runtime(read_caffemodel(path)), opencv_dnn(path, batch)
+    return {
+        "ours": lambda: ours(tensor, training=False).numpy(),
+        "ONNX Runtime": lambda: onnx(planes),
+        "OpenCV DNN": lambda: opencv(planes),
+        "Keras groups": lambda: theirs(tensor, training=False).numpy(),
+        "TF 1 graph": lambda: original.forward(images),
+    }

@@ -1,0 +1,133 @@
+"""How the cost grows: throughput and memory against batch size, threads and number of images.
+
+Every point is a process of its own, so that each has its own peak of memory. For the number of
+images, the process may take only as much memory as it has after two batches and `ROOM_MIB` more,
+and streams a data set that is up to ten times larger: records lie on disk once, and are read as
+often as it takes.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.compare import in_own_process, memory_mib
+
+SECONDS = 2.0
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
+ROOM_MIB = 256
+SIZES = (0.5, 1, 2, 5, 10)  # times the room
+RECORDS = 63
+
+
+class Point(NamedTuple):
+    """One measured point: what was done, with which number of what, its speed and its peak."""
+
+    work: str
+    variable: str
+    value: int
+    images_per_s: float
+    mib: float | None
+
+
+def points(quick=False):
+    """Yield the points; `quick` takes the smallest of each kind."""
+    seconds = 0 if quick else SECONDS
+    cores = os.cpu_count()
+    for batch in BATCHES[:1] if quick else BATCHES:
+        yield measure("forward", "batch", batch, batch=batch, threads=cores, seconds=seconds)
+    for threads in range(1, 1 if quick else cores + 1):
+        yield measure("forward", "threads", threads, batch=32, threads=threads, seconds=seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        write_scene_records(folder)
+        for size in SIZES[:1] if quick else SIZES:
+            images = images_of(size * ROOM_MIB)
+            yield measure("stream", "images", images, folder=folder, images=images)
+
+
+def images_of(mib):
+    """Return how many images, as the network takes them, fill so much memory."""
+    from alexnet_lib.architecture import INPUT_SIZE
+
+    return int(mib * 2**20 / (4 * 3 * INPUT_SIZE**2))
+
+
+def write_scene_records(folder):
+    """Write a few drawn scenes as records."""
+    from alexnet_lib.dataset import read_folder
+    from alexnet_lib.records import write_records
+    from alexnet_lib.scenes import write_scenes
+
+    images = read_folder(write_scenes(Path(folder) / "scenes", RECORDS // 21))
+    write_records(folder, images, shards=1)
+
+
+def measure(work, variable, value, **options):
+    """Measure one point in a process of its own."""
+    printed = in_own_process("benchmarks.growth", work, json.dumps(options))
+    return Point(work, variable, value, *json.loads(printed))
+
+
+def forward(batch, threads, seconds):
+    """Return images a second of the forward pass, and its peak of memory above the modules'."""
+    import tensorflow as tf
+
+    from alexnet_lib.architecture import INPUT_SIZE
+    from alexnet_lib.model import AlexNet
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    start = memory_mib("VmRSS")
+    run = tf.function(AlexNet())
+    images = tf.random.stateless_uniform((batch, INPUT_SIZE, INPUT_SIZE, 3), (0, 0), -128, 128)
+    run(images, training=False)
+    times = []
+    while sum(times) < seconds or len(times) < 3:
+        began = time.perf_counter()
+        run(images, training=False).numpy()
+        times.append(time.perf_counter() - began)
+    return batch / float(np.median(times)), memory_mib("VmHWM") - start
+
+
+def stream(folder, images):
+    """Return the same for training batches out of records, in a process of limited memory."""
+    import resource
+
+    from alexnet_lib.pipeline import batches
+    from alexnet_lib.records import check_records, stream_records
+
+    index = check_records(folder)
+
+    def count(number):
+        def source(seed):
+            return stream_records(folder, index, seed).repeat(-(-number // RECORDS)).take(number)
+
+        return sum(len(labels) for _, labels in batches(source, number, training=True))
+
+    start = memory_mib("VmRSS")
+    count(64)
+    limit = int((memory_mib("VmData") + ROOM_MIB) * 2**20)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    check_that_memory_is_limited()
+    began = time.perf_counter()
+    seen = count(images)
+    assert seen == images, f"streamed {seen} of {images} images"
+    return images / (time.perf_counter() - began), memory_mib("VmHWM") - start
+
+
+def check_that_memory_is_limited():
+    """Raise AssertionError where twice the room can be had all the same."""
+    try:
+        np.empty(2 * ROOM_MIB * 2**20, np.uint8)
+    except MemoryError:
+        return
+    raise AssertionError(f"this process can have more than {ROOM_MIB} MiB")
+
+
+if __name__ == "__main__":
+    work = {"forward": forward, "stream": stream}[sys.argv[1]]
+    print(json.dumps(work(**json.loads(sys.argv[2]))))

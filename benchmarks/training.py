@@ -1,0 +1,275 @@
+"""Training: a step of all layers, an epoch of the head, and the whole story from file to matrix.
+
+Plain gradient descent and no dropout in all of them, so that results can be compared.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.compare import PEAK, at_peak, check_equal, row, sgemm, time_in_turns
+
+STEP_RUNS, EPOCH_RUNS = 7, 3
+BATCH = 32
+EPOCH_IMAGES = 128
+STORY_PER_CLASS, STORY_EPOCHS = 15, 20
+ORIGINAL, KERAS = "TF 1 graph", "Keras groups"
+
+
+def rows(quick=False):
+    """Yield the rows of the table, each after a check that all ways lead to the same weights."""
+    yield from all_layers(quick)
+    yield from frozen_convolutions(quick)
+    yield from whole_story(quick)
+
+
+def training_macs(batch):
+    """Count the multiply-accumulates of a step: forward, and both gradients of every layer."""
+    from alexnet_lib.architecture import describe
+
+    layers = [layer for layer in describe() if layer.kernel_shape]
+    # Nobody asks for the gradient of the images.
+    return batch * (3 * sum(layer.macs for layer in layers) - layers[0].macs)
+
+
+def network(weights):
+    """Return our model of these weights, without dropout."""
+    from alexnet_lib.model import AlexNet
+    from alexnet_lib.weights import save_npz
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_npz(f"{folder}/weights.npz", weights)
+        return AlexNet(f"{folder}/weights.npz", dropout=0)
+
+
+def run_of(model, recipe, data):
+    """Return the library's training loop, ready for its first step."""
+    from alexnet_lib.training import _Run, part_for
+
+    for layer in model.layers:
+        layer.trainable = layer.name in recipe.layers or not layer.weights
+    run = _Run(model, part_for(model, data), recipe, seed=0, folder=None)
+    for optimizer, _, rate in run.groups:
+        optimizer.learning_rate.assign(rate)
+    return run
+
+
+def noise_images(count):
+    """Return float32 images as `preprocess_input` scales them, and labels."""
+    from alexnet_lib.architecture import CLASSES, INPUT_SIZE
+
+    random = np.random.default_rng(0)
+    images = random.uniform(-128, 128, (count, INPUT_SIZE, INPUT_SIZE, 3)).astype(np.float32)
+    return images, random.integers(0, CLASSES, count)
+
+
+def all_layers_recipe():
+    """Return plain gradient descent of all layers at one rate."""
+    from alexnet_lib.training import CONVOLUTIONS, FC, Recipe
+
+    rates = {"learning_rate": 1e-4, "conv_learning_rate": 1e-4}
+    return Recipe(CONVOLUTIONS + FC, "sgd", schedule="constant", **rates)
+
+
+def step_of_all_layers(batch):
+    """Return a function that takes one step of all layers in the library's loop."""
+    import tensorflow as tf
+
+    from alexnet_lib.training import ImageSubset
+    from alexnet_lib.weights import stand_in_weights
+
+    run = run_of(network(stand_in_weights()), all_layers_recipe(), ImageSubset(None, None))
+    x, y = map(tf.constant, noise_images(batch))
+    return lambda: float(run.step(x, y)[0])
+
+
+def check_same_step(name, before, actual, expected):
+    """Raise AssertionError where two ways moved the weights differently.
+
+    A step is thousands of times smaller than the weights, so that each way's last bit counts.
+    """
+    for key, after in expected.items():
+        step = np.abs(after - before[key]).max()
+        last_bit = np.spacing(np.abs(after).max())
+        error = np.abs(actual[key] - after).max()
+        assert error <= 0.01 * step + 2 * last_bit, f"{name}: {key}, {error:.1e} of {step:.1e}"
+
+
+def all_layers(quick):
+    """Yield the rows of one step of all layers."""
+    import tensorflow as tf
+
+    from alexnet_lib.model import model_weights
+    from alexnet_lib.training import ImageSubset
+    from alexnet_lib.weights import stand_in_weights
+    from benchmarks.networks import OriginalGraph, keras_groups
+
+    recipe = all_layers_recipe()
+    batch = 2 if quick else BATCH
+    images, labels = noise_images(batch)
+    x, y = tf.constant(images), tf.constant(labels)
+    weights = stand_in_weights()
+    models = {"ours": network(weights)}
+    models[KERAS] = keras_groups(models["ours"])
+    runs = {name: run_of(model, recipe, ImageSubset(None, None)) for name, model in models.items()}
+    original = OriginalGraph(weights, recipe.layers, recipe)
+    functions = {name: lambda run=run: float(run.step(x, y)[0]) for name, run in runs.items()}
+    functions[ORIGINAL] = lambda: original.step(images, labels)
+    losses = {name: function() for name, function in functions.items()}
+    after = {name: model_weights(model) for name, model in models.items()}
+    after[ORIGINAL] = original.weights()
+    for name in (KERAS, ORIGINAL):
+        check_equal(f"{name}: loss", losses[name], losses["ours"])
+        check_same_step(name, weights, after[name], after["ours"])
+    peak = sgemm()
+    functions[PEAK] = lambda: peak().numpy()
+    times = at_peak(time_in_turns(functions, 1 if quick else STEP_RUNS), training_macs(batch))
+    for peer, reach in {ORIGINAL: 1.3, KERAS: None, PEAK: 0.7}.items():
+        yield row(f"training step, all layers, batch {batch}", "ours", peer, times, reach=reach)
+
+
+def frozen_convolutions(quick):
+    """Yield the rows of an epoch of fc6-fc8 on frozen convolutions, by the original recipe.
+
+    With 8 views, a step takes all views of its images. The peer has its images in memory, in all
+    views, as ours has its features.
+    """
+    import tensorflow as tf
+
+    from alexnet_lib.features import VIEWS, Features, decode, encode
+    from alexnet_lib.model import model_weights
+    from alexnet_lib.pipeline import eight_views
+    from alexnet_lib.training import FC, RECIPES, FeatureSubset
+    from alexnet_lib.weights import stand_in_weights
+    from benchmarks.networks import OriginalGraph
+
+    weights = stand_in_weights()
+    for views, reach in {1: 3.0, VIEWS: 6.0}.items():
+        batch = (2 if quick else BATCH) * views
+        images, labels = noise_images(2 if quick else EPOCH_IMAGES)
+        images = np.concatenate(np.swapaxes(eight_views(images)[:views], 0, 1))
+        labels = np.repeat(labels, views)
+        recipe = RECIPES["original"]._replace(batch_size=batch)
+        original = OriginalGraph(weights, FC, recipe)
+        parts = [slice(i, i + batch) for i in range(0, len(labels), batch)]
+        pool5 = np.concatenate([original.convolve(images[part]) for part in parts])
+        step = float(np.sqrt(pool5.max()) / 255)
+        codes = encode(pool5, step)
+        check_equal("features", np.sqrt(decode(codes, step)), np.sqrt(pool5), limit=0.51 / 255)
+        names = tuple(map(str, labels))
+        subset = FeatureSubset(
+            Features(codes[None], step, labels, tuple(map(str, range(1000))), names),
+            np.arange(len(labels)),
+        )
+        model = network(weights)
+        run = run_of(model, recipe, subset)
+        x, y = decode(codes[parts[0]], step), labels[parts[0]]
+        losses = float(run.step(tf.constant(x), tf.constant(y))[0]), original.step(None, y, pool5=x)
+        check_equal("loss of the head", *losses)
+        check_same_step("the head", weights, original.weights(), model_weights(model))
+
+        def recompute(original=original, images=images, labels=labels, parts=parts):
+            for part in parts:
+                original.step(images[part], labels[part])
+
+        functions = {
+            "ours": lambda run=run, subset=subset: run.train_epoch(subset, 0),
+            ORIGINAL: recompute,
+        }
+        times = time_in_turns(functions, 1 if quick else EPOCH_RUNS)
+        work = f"epoch of {len(parts)} steps of {batch}, frozen convolutions, {views} view(s)"
+        yield row(work, "ours", ORIGINAL, times, reach=reach)
+
+
+def whole_story(quick):
+    """Yield the row of all that it takes from a file of weights to a confusion matrix.
+
+    The peer parses the file with protobuf, keeps all images in memory and, in every step, computes
+    the convolutions anew. Both take the same batches in the same order.
+    """
+    from alexnet_lib.caffemodel import write_caffemodel
+    from alexnet_lib.scenes import write_scenes
+    from alexnet_lib.training import RECIPES
+    from alexnet_lib.weights import stand_in_weights, tensorflow_to_caffe
+
+    recipe = RECIPES["original"]._replace(epochs=1 if quick else STORY_EPOCHS)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "alexnet.caffemodel"
+        write_caffemodel(path, tensorflow_to_caffe(stand_in_weights(classes=21)))
+        scenes = write_scenes(Path(folder) / "scenes", 1 if quick else STORY_PER_CLASS)
+        results = {}
+
+        def keep(name, story):
+            results[name] = story(path, scenes, recipe)
+
+        functions = {
+            "ours": lambda: keep("ours", our_story),
+            ORIGINAL: lambda: keep(ORIGINAL, original_story),
+        }
+        times = time_in_turns(functions, runs=1, warm_up=False)
+    ours, theirs = results["ours"], results[ORIGINAL]
+    # Features are kept in one byte a value, so the two ways do not end with the same bits.
+    np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=0.01)
+    work = f"from file to matrix, {recipe.epochs} epochs of the head"
+    yield row(work, "ours", ORIGINAL, times, reach=4.0)
+
+
+def parts_of(images):
+    """Deal every tenth image to validation and every tenth to the test."""
+    place = np.arange(len(images.labels)) % 10
+    return [np.flatnonzero(part) for part in (place > 1, place == 0, place == 1)]
+
+
+def our_story(path, folder, recipe):
+    """Do all with the library; return its `Evaluation` of the test images."""
+    from alexnet_lib.cross_validation import fresh_model
+    from alexnet_lib.dataset import read_folder
+    from alexnet_lib.evaluation import evaluate
+    from alexnet_lib.features import compute_features
+    from alexnet_lib.training import FeatureSubset, finetune
+
+    images = read_folder(folder)
+    model = fresh_model(len(images.classes), 0, path)
+    for name in ("drop6", "drop7"):
+        model.get_layer(name).rate = 0
+    features = compute_features(model, images)
+    train, validation, test = (FeatureSubset(features, part) for part in parts_of(images))
+    finetune(model, train, validation, recipe, progress=False)
+    result = evaluate(model, test)
+    result.confusion_matrix()
+    return result
+
+
+def original_story(path, folder, recipe):
+    """Do all in the old way; return its `Evaluation` of the test images."""
+    from alexnet_lib.dataset import read_folder
+    from alexnet_lib.evaluation import Evaluation
+    from alexnet_lib.images import preprocess_input, read_image
+    from alexnet_lib.training import FC
+    from alexnet_lib.weights import caffe_to_tensorflow
+    from benchmarks.networks import OriginalGraph
+    from benchmarks.reading import parsed_blobs
+
+    images = read_folder(folder)
+    pixels = np.concatenate(
+        [preprocess_input(read_image(folder / file), "stretch") for file in images.files]
+    )
+    train, validation, test = parts_of(images)
+    steps = -(-len(train) // recipe.batch_size)
+    graph = OriginalGraph(caffe_to_tensorflow(parsed_blobs(path)), FC, recipe, steps)
+    best, best_accuracy = None, 0
+    for epoch in range(recipe.epochs):
+        order = np.random.default_rng([0, epoch]).permutation(train)
+        for start in range(0, len(order), recipe.batch_size):
+            batch = order[start : start + recipe.batch_size]
+            graph.step(pixels[batch], images.labels[batch])
+        guesses = graph.forward(pixels[validation]).argmax(axis=1)
+        accuracy = (guesses == images.labels[validation]).mean()
+        if accuracy >= best_accuracy:
+            best, best_accuracy = graph.weights(), accuracy
+    graph.assign(best)
+    names = tuple(images.names[i] for i in test)
+    result = Evaluation(images.labels[test], graph.forward(pixels[test]), images.classes, names)
+    result.confusion_matrix()
+    return result

@@ -1,0 +1,68 @@
+"""The benchmarks measure what they say, and refuse to time a wrong answer."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import forward, normalization, reading, roofline
+from benchmarks.compare import PEAK, SGEMM_SIDE, at_peak, check_equal, in_own_process, row
+
+TIMES = {"ours": np.array([10.0, 11.0, 14.0]), "peer": np.array([30.0, 22.0, 40.0])}
+
+
+def test_a_row_compares_medians():
+    found = row("work", "ours", "peer", TIMES | {PEAK: np.array([5.5])}, {"peer": 7.0}, reach=2.5)
+    assert (found.ours_ms, found.peer_ms, found.runs) == (11.0, 30.0, 3)
+    assert found.ratio == pytest.approx(30 / 11)
+    assert (found.ours_spread_ms, found.peer_spread_ms) == (1.0, 4.5)
+    assert found.share == 0.5
+    assert (found.ours_mib, found.peer_mib) == (None, 7.0)
+    assert (found.target, found.met) == ("at least 2.5x", 1)
+    assert row("work", "ours", "peer", TIMES, reach=3).met == 0
+    assert row("work", "ours", "peer", TIMES).met is None
+
+
+def test_the_peak_is_scaled_to_the_work():
+    times = at_peak({PEAK: np.array([8.0]), "ours": np.array([6.0])}, macs=SGEMM_SIDE**3 / 2)
+    assert times == {PEAK: [4.0], "ours": [6.0]}
+
+
+def test_a_wrong_answer_stops_the_run():
+    check_equal("engine", np.array([1.0, 100.0]), np.array([1.0005, 100.0]))
+    with pytest.raises(AssertionError, match=r"engine: differs by 2\.0e-05, .* more than 1e-05"):
+        check_equal("engine", np.array([1.0, 100.0]), np.array([1.002, 100.0]))
+    with pytest.raises(AssertionError, match="differs by nan"):
+        check_equal("engine", np.array([np.nan]), np.array([1.0]))
+
+
+def test_a_process_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="'nothing'"):
+        in_own_process("benchmarks.reading", "nothing", "file")
+
+
+def test_results_carry_machine_and_versions(tmp_path):
+    command.write(tmp_path / "rows.csv", [row("w", "ours", "peer", TIMES)], {"cpu": "some"})
+    (found,) = csv.DictReader((tmp_path / "rows.csv").open())
+    assert (found["work"], found["ratio"], found["target"], found["cpu"]) == (
+        "w", "2.727", "", "some",
+    )  # fmt: skip
+    assert command.cells(row("w", "ours", "peer", TIMES, reach=3))[-1] == "no"
+
+
+@pytest.mark.parametrize("module", [forward, normalization, reading], ids=lambda m: m.__name__)
+def test_all_engines_agree(module):
+    rows = list(module.rows(quick=True))
+    assert rows
+    assert all(found.ours_ms > 0 and found.peer_ms > 0 for found in rows)
+
+
+def test_the_roofline_has_every_layer_that_computes():
+    layers = {point.layer: point for point in roofline.layers(quick=True)}
+    assert [name for name, point in layers.items() if point.gflop] == [
+        "SGEMM", "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8",
+    ]  # fmt: skip
+    fc8 = layers["fc8"]
+    assert fc8.gflop == pytest.approx(2e-9 * 2 * 4096 * 1000)  # 2 a MAC, two images
+    assert fc8.gbyte == pytest.approx(4e-9 * (4096 * 1000 + 1000 + 2 * (4096 + 1000)))
