@@ -55,6 +55,15 @@ def run_of(model, recipe, data):
     return run
 
 
+def step_of(run, images, labels):
+    """Return a function that takes one step with a batch and returns the loss before it."""
+    import tensorflow as tf
+
+    x, y = tf.constant(images), tf.constant(labels)
+    size, number = tf.constant(len(labels)), tf.constant(0)
+    return lambda: float(run.step(x, y, size, number)[0])
+
+
 def noise_images(count):
     """Return float32 images as `preprocess_input` scales them, and labels."""
     from alexnet_lib.architecture import CLASSES, INPUT_SIZE
@@ -74,14 +83,11 @@ def all_layers_recipe():
 
 def step_of_all_layers(batch):
     """Return a function that takes one step of all layers in the library's loop."""
-    import tensorflow as tf
-
     from alexnet_lib.training import ImageSubset
     from alexnet_lib.weights import stand_in_weights
 
     run = run_of(network(stand_in_weights()), all_layers_recipe(), ImageSubset(None, None))
-    x, y = map(tf.constant, noise_images(batch))
-    return lambda: float(run.step(x, y)[0])
+    return step_of(run, *noise_images(batch))
 
 
 def check_same_step(name, before, actual, expected):
@@ -98,8 +104,6 @@ def check_same_step(name, before, actual, expected):
 
 def all_layers(quick):
     """Yield the rows of one step of all layers."""
-    import tensorflow as tf
-
     from alexnet_lib.model import model_weights
     from alexnet_lib.training import ImageSubset
     from alexnet_lib.weights import stand_in_weights
@@ -108,13 +112,12 @@ def all_layers(quick):
     recipe = all_layers_recipe()
     batch = 2 if quick else BATCH
     images, labels = noise_images(batch)
-    x, y = tf.constant(images), tf.constant(labels)
     weights = stand_in_weights()
     models = {"ours": network(weights)}
     models[KERAS] = keras_groups(models["ours"])
     runs = {name: run_of(model, recipe, ImageSubset(None, None)) for name, model in models.items()}
     original = OriginalGraph(weights, recipe.layers, recipe)
-    functions = {name: lambda run=run: float(run.step(x, y)[0]) for name, run in runs.items()}
+    functions = {name: step_of(run, images, labels) for name, run in runs.items()}
     functions[ORIGINAL] = lambda: original.step(images, labels)
     losses = {name: function() for name, function in functions.items()}
     after = {name: model_weights(model) for name, model in models.items()}
@@ -135,8 +138,6 @@ def frozen_convolutions(quick):
     With 8 views, a step takes all views of its images. The peer has its images in memory, in all
     views, as ours has its features.
     """
-    import tensorflow as tf
-
     from alexnet_lib.features import VIEWS, Features, decode, encode
     from alexnet_lib.model import model_weights
     from alexnet_lib.pipeline import eight_views
@@ -165,8 +166,7 @@ def frozen_convolutions(quick):
         model = network(weights)
         run = run_of(model, recipe, subset)
         x, y = decode(codes[parts[0]], step), labels[parts[0]]
-        losses = float(run.step(tf.constant(x), tf.constant(y))[0]), original.step(None, y, pool5=x)
-        check_equal("loss of the head", *losses)
+        check_equal("loss of the head", step_of(run, x, y)(), original.step(None, y, pool5=x))
         check_same_step("the head", weights, original.weights(), model_weights(model))
 
         def recompute(original=original, images=images, labels=labels, parts=parts):
