@@ -25,7 +25,7 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to install
     repository = "{repository}"
     !git clone -q --depth 1 {{repository}} /content/book
     %cd -q /content/book/notebooks
-    %pip install -q -e .. onnx onnxruntime
+    %pip install -q -e .. onnx onnxruntime tf2onnx ai-edge-litert
     sys.path.insert(0, "/content/book")"""
 
 
