@@ -3,6 +3,7 @@
 import functools
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 if keras.backend.backend() != "tensorflow":
@@ -19,9 +20,10 @@ def local_response_normalization(x, depth_radius=5, bias=1.0, alpha=1.0, beta=0.
 
         y[c] = x[c] / (bias + alpha * (x[c - n]**2 + ... + x[c + n]**2)) ** beta
 
-    AlexNet's power is two square roots instead of `exp` and `log`, and the gradient is written out
-    by hand, where `tf.nn.lrn` walks channel by channel. On a CPU, XLA makes one loop of all this,
-    which reads `x` once and writes the result.
+    The sum over neighbours is one matrix product with a banded matrix, as in `tf.nn.lrn`; AlexNet's
+    power is two square roots instead of `exp` and `log`, and the gradient is written out by hand,
+    where `tf.nn.lrn` walks channel by channel. On a CPU, XLA makes one loop of the gradient. It
+    would of the forward pass, too, but exporters cannot look into a function compiled by XLA.
 
     Args:
         x: float tensor (..., channels), of known channel count.
@@ -36,46 +38,46 @@ def local_response_normalization(x, depth_radius=5, bias=1.0, alpha=1.0, beta=0.
     """
     x = tf.convert_to_tensor(x)
     channels = x.shape[-1]
-    forward, backward = _normalization(channels, depth_radius, bias, alpha, beta)
+    wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+    index = np.arange(channels)
+    window = np.abs(index[:, None] - index) <= depth_radius
+    band = tf.constant(alpha * window, wide)
+    gradient = _gradient(channels, depth_radius, bias, alpha, beta)
 
     @tf.custom_gradient
     def normalize(flat):
-        return forward(flat), lambda upstream: backward(flat, upstream)
+        scale, _ = _scale_and_inverse(tf.square(flat) @ band + bias, beta)
+        return flat * scale, lambda upstream: gradient(flat, upstream)
 
-    wide = tf.float64 if x.dtype == tf.float64 else tf.float32
     flat = tf.reshape(tf.cast(x, wide), [-1, channels])
     return tf.cast(tf.reshape(normalize(flat), tf.shape(x)), x.dtype)
 
 
+def _scale_and_inverse(total, beta):
+    """Return total**-beta and 1 / total."""
+    if beta == 0.75:  # AlexNet's; two square roots are much faster than a power
+        root = tf.math.rsqrt(total)
+        return root * tf.sqrt(root), tf.square(root)
+    return total**-beta, 1 / total
+
+
 @functools.cache
-def _normalization(channels, depth_radius, bias, alpha, beta):
-    """Return functions for (pixels, channels) and for its gradient, compiled unless on a GPU."""
+def _gradient(channels, depth_radius, bias, alpha, beta):
+    """Return the gradient as a function of (pixels, channels) and what arrives at the output."""
 
     def window_sum(x):
         padded = tf.pad(x, [[0, 0], [depth_radius, depth_radius]])
         return tf.add_n([padded[:, i : i + channels] for i in range(2 * depth_radius + 1)])
 
-    def scale_and_inverse(x):
+    def gradient(x, upstream):
         total = alpha * window_sum(tf.square(x)) + bias
-        if beta == 0.75:  # AlexNet's; two square roots are much faster than a power
-            root = tf.math.rsqrt(total)
-            return root * tf.sqrt(root), tf.square(root)
-        return total**-beta, 1 / total
-
-    def forward(x):
-        return x * scale_and_inverse(x)[0]
-
-    def backward(x, upstream):
-        scale, inverse = scale_and_inverse(x)
+        scale, inverse = _scale_and_inverse(total, beta)
         # The window is symmetric: who is my neighbour has me for a neighbour.
         spread = window_sum(upstream * x * scale * inverse)
         return upstream * scale - (2 * alpha * beta) * x * spread
 
     on_cpu = not tf.config.list_physical_devices("GPU")
-    return [
-        tf.function(function, jit_compile=on_cpu or None, reduce_retracing=True)
-        for function in (forward, backward)
-    ]
+    return tf.function(gradient, jit_compile=on_cpu or None, reduce_retracing=True)
 
 
 def check_caffe_window(local_size):
