@@ -35,7 +35,9 @@ def save_classifier(path, classifier, dtype="float32"):
     Raises:
         ValueError: where names and outputs differ in number, or a weight is too large for `dtype`.
     """
-    weights = {name: array.astype(dtype) for name, array in model_weights(classifier.model).items()}
+    weights = model_weights(classifier.model)
+    with np.errstate(over="ignore"):  # named below
+        weights = {name: array.astype(dtype) for name, array in weights.items()}
     if strange := [name for name, array in weights.items() if not np.isfinite(array).all()]:
         raise ValueError(f"{strange[0]}: not finite as {dtype}; store the classifier as float32")
     outputs = classifier.model.get_layer("fc8").units
