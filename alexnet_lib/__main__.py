@@ -314,7 +314,7 @@ def evaluate(folder, model, split_file, views, output):
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         tables = {
-            "predictions": result.table(),
+            "predictions": result.table().round(4),
             "report": result.report().rename_axis("class").reset_index(),
             "confusion_matrix": result.confusion_matrix().reset_index(),
         }

@@ -135,7 +135,7 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
             result = evaluate(model, subsets[2], number)
             row[f"accuracy_{number}"] = result.accuracy
         folds.append(row)
-        table = result.table()
+        table = result.table().round(4)
         table.insert(1, "fold", fold)
         predictions.append(table)
         if progress:

@@ -83,7 +83,7 @@ class Evaluation(NamedTuple):
                 "image": self.names,
                 "true": classes[self.labels],
                 "predicted": classes[self.predictions],
-                "probability": self.probabilities.max(axis=1).round(4),
+                "probability": self.probabilities.max(axis=1),
             }
         )
 

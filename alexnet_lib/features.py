@@ -1,14 +1,13 @@
 """Features of frozen convolutions: pool5 computed once, kept for every epoch, one byte a value."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_lib.files import atomic_path
+from alexnet_lib.files import CARRIED, atomic_path
 
 # pool5 of all 2,100 images of UC Merced, one view, through BVLC's convolutions.
-UCMERCED_FEATURES = Path(__file__).resolve().parent.parent / "data" / "ucmerced_pool5.npz"
+UCMERCED_FEATURES = CARRIED / "ucmerced_pool5.npz"
 VIEWS = 8
 
 

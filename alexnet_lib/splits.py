@@ -1,15 +1,14 @@
 """Splits: training, validation and test, or k folds, dealt class by class and kept as CSV."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 
-from alexnet_lib.files import atomic_path
+from alexnet_lib.files import CARRIED, atomic_path
 
 SUBSETS = ("train", "validation", "test")
 # The book's own 80/10/10 split of UC Merced: `split` with seed 0, the one duplicate pair together.
-UCMERCED_SPLIT = Path(__file__).resolve().parent.parent / "data" / "ucmerced_split.csv"
+UCMERCED_SPLIT = CARRIED / "ucmerced_split.csv"
 HEADER = ["file", "class", "subset"]
 
 
