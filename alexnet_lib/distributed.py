@@ -12,6 +12,8 @@ import os
 import keras
 import tensorflow as tf
 
+from alexnet_lib.layers import compiled, fused
+
 # Seconds after which a worker that others wait for counts as lost: above the longest step, and the
 # chief's longest write of a checkpoint.
 TIMEOUT = 600
@@ -118,11 +120,11 @@ class Replicas:
     def function(self, step):
         """Compile a function of tensors to run on every replica; its results are summed up."""
         if self.strategy is None:
-            return tf.function(step, reduce_retracing=True)
+            return compiled(step)
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def everywhere(*arguments):
-            results = self.strategy.run(step, arguments)
+            results = self.strategy.run(fused(step), arguments)
             return tuple(self.strategy.reduce("SUM", value, axis=None) for value in results)
 
         return everywhere

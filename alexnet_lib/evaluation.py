@@ -9,6 +9,7 @@ from scipy import stats
 from sklearn import metrics
 
 from alexnet_lib.features import VIEWS
+from alexnet_lib.layers import compiled
 from alexnet_lib.pipeline import eight_views
 from alexnet_lib.training import ImageSubset, Recipe, batches, part_for
 
@@ -158,7 +159,7 @@ def evaluate(model, data, views=1, batch_size=64):
         )
     network = part_for(model, data)
 
-    @tf.function(reduce_retracing=True)
+    @compiled
     def predict(x):
         return tf.nn.softmax(network(x, training=False))
 

@@ -75,13 +75,14 @@ def compute_features(model, images, views=1, batch_size=64):
     import tensorflow as tf
     from tqdm import tqdm
 
+    from alexnet_lib.layers import compiled
     from alexnet_lib.pipeline import eight_views, image_dataset
 
     if views not in (1, VIEWS):
         raise ValueError(f"views must be 1 or {VIEWS}. Received: views={views}")
     convolutions = keras.Model(model.input, model.get_layer("pool5").output)
 
-    @tf.function(reduce_retracing=True)
+    @compiled
     def forward(batch):
         turned = eight_views(batch) if views == VIEWS else batch[None]
         return tf.stack([convolutions(view, training=False) for view in tf.unstack(turned)])

@@ -1,5 +1,6 @@
-"""The two layers of AlexNet that Keras lacks: LRN, and convolution in groups on any device."""
+"""What Keras lacks for AlexNet: LRN, convolution in groups on any device, a quick way back."""
 
+import contextvars
 import functools
 
 import keras
@@ -20,10 +21,10 @@ def local_response_normalization(x, depth_radius=5, bias=1.0, alpha=1.0, beta=0.
 
         y[c] = x[c] / (bias + alpha * (x[c - n]**2 + ... + x[c + n]**2)) ** beta
 
-    The sum over neighbours is one matrix product with a banded matrix, as in `tf.nn.lrn`; AlexNet's
-    power is two square roots instead of `exp` and `log`, and the gradient is written out by hand,
-    where `tf.nn.lrn` walks channel by channel. On a CPU, XLA makes one loop of the gradient. It
-    would of the forward pass, too, but exporters cannot look into a function compiled by XLA.
+    AlexNet's power is two square roots instead of `exp` and `log`, and the gradient is written out
+    by hand, where `tf.nn.lrn` walks channel by channel. On a CPU, XLA makes one loop of the
+    gradient and, inside `fused`, of the forward pass, which then reads and writes memory once.
+    Elsewhere the sum over neighbours is one product with a banded matrix, as in `tf.nn.lrn`.
 
     Args:
         x: float tensor (..., channels), of known channel count.
@@ -39,45 +40,94 @@ def local_response_normalization(x, depth_radius=5, bias=1.0, alpha=1.0, beta=0.
     x = tf.convert_to_tensor(x)
     channels = x.shape[-1]
     wide = tf.float64 if x.dtype == tf.float64 else tf.float32
-    index = np.arange(channels)
-    window = np.abs(index[:, None] - index) <= depth_radius
-    band = tf.constant(alpha * window, wide)
-    gradient = _gradient(channels, depth_radius, bias, alpha, beta)
+    forward, gradient = _loops(channels, depth_radius, bias, alpha, beta)
+
+    def banded(flat):
+        index = np.arange(channels)
+        window = np.abs(index[:, None] - index) <= depth_radius
+        band = tf.constant(alpha * window, wide)
+        return flat * _scale(tf.square(flat) @ band + bias, beta)
 
     @tf.custom_gradient
     def normalize(flat):
-        scale, _ = _scale_and_inverse(tf.square(flat) @ band + bias, beta)
-        return flat * scale, lambda upstream: gradient(flat, upstream)
+        y = forward(flat) if _fuse.get() else banded(flat)
+        return y, lambda upstream: gradient(flat, upstream)
 
     flat = tf.reshape(tf.cast(x, wide), [-1, channels])
     return tf.cast(tf.reshape(normalize(flat), tf.shape(x)), x.dtype)
 
 
-def _scale_and_inverse(total, beta):
-    """Return total**-beta and 1 / total."""
-    if beta == 0.75:  # AlexNet's; two square roots are much faster than a power
-        root = tf.math.rsqrt(total)
-        return root * tf.sqrt(root), tf.square(root)
-    return total**-beta, 1 / total
+_fuse = contextvars.ContextVar("_fuse", default=False)
+
+
+def fused(function):
+    """Let XLA make one loop of each local response normalization inside `function`.
+
+    Exporters cannot look into what XLA has compiled. So a model by itself, and `tf.function` of it,
+    are of plain operations; this is for functions that run here.
+    """
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        token = _fuse.set(True)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _fuse.reset(token)
+
+    return run
+
+
+def compiled(function):
+    """Compile as `tf.function` does, and local response normalization as `fused` does."""
+    return tf.function(fused(function), reduce_retracing=True, autograph=False)
+
+
+def _scale(total, beta):
+    """Return total**-beta; AlexNet's by two square roots, which are much faster than a power."""
+    if beta != 0.75:
+        return total**-beta
+    root = tf.math.rsqrt(total)
+    return root * tf.sqrt(root)
+
+
+def _power(total, beta):
+    """Return total**beta."""
+    return tf.sqrt(total * tf.sqrt(total)) if beta == 0.75 else total**beta
+
+
+def one_loop(function):
+    """Compile a function with XLA where there is no GPU, so that it passes over memory once."""
+    on_cpu = not tf.config.list_physical_devices("GPU")
+    return tf.function(function, jit_compile=on_cpu or None, reduce_retracing=True)
 
 
 @functools.cache
-def _gradient(channels, depth_radius, bias, alpha, beta):
-    """Return the gradient as a function of (pixels, channels) and what arrives at the output."""
+def _loops(channels, depth_radius, bias, alpha, beta):
+    """Return LRN of (pixels, channels), and its gradient, given what arrives at the output."""
 
     def window_sum(x):
-        padded = tf.pad(x, [[0, 0], [depth_radius, depth_radius]])
-        return tf.add_n([padded[:, i : i + channels] for i in range(2 * depth_radius + 1)])
+        # Out of sums of 1, 2, 4, ... neighbours; a window of 5 is 4 and 1.
+        sums = tf.pad(x, [[0, 0], [depth_radius, depth_radius]])
+        result, place, width = 0, 0, 1
+        while place <= 2 * depth_radius:
+            if (2 * depth_radius + 1) & width:
+                result += sums[:, place : place + channels]
+                place += width
+            sums, width = sums[:, :-width] + sums[:, width:], 2 * width
+        return result
+
+    def forward(x):
+        return x * _scale(alpha * window_sum(tf.square(x)) + bias, beta)
 
     def gradient(x, upstream):
         total = alpha * window_sum(tf.square(x)) + bias
-        scale, inverse = _scale_and_inverse(total, beta)
-        # The window is symmetric: who is my neighbour has me for a neighbour.
-        spread = window_sum(upstream * x * scale * inverse)
-        return upstream * scale - (2 * alpha * beta) * x * spread
+        # The window is symmetric: who is my neighbour has me for a neighbour. `_power` and not
+        # `_scale` again, because XLA would keep in memory what two formulas share.
+        spread = window_sum(upstream * x / (total * _power(total, beta)))
+        return upstream * _scale(total, beta) - (2 * alpha * beta) * x * spread
 
-    on_cpu = not tf.config.list_physical_devices("GPU")
-    return tf.function(gradient, jit_compile=on_cpu or None, reduce_retracing=True)
+    return one_loop(forward), one_loop(gradient)
 
 
 def check_caffe_window(local_size):
@@ -184,3 +234,30 @@ class GroupedConv2D(keras.layers.Conv2D):
             strict=True,
         )
         return tf.concat([convolve(x, filters) for x, filters in parts], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="alexnet_lib")
+class FullyConnected(keras.layers.Dense):
+    """`keras.layers.Dense` whose way back is quicker on a CPU; forward it is the same.
+
+    The gradient of the input is a product with the transposed kernel. oneDNN takes a kernel of fc6's
+    size transposed several times more slowly than it takes a transposed copy, which `einsum` makes.
+    """
+
+    def call(self, inputs, training=None):
+        """Multiply (batch, inputs) by the kernel and add the bias."""
+        if len(inputs.shape) != 2:
+            return super().call(inputs, training)
+
+        @tf.custom_gradient
+        def multiply(x, kernel):
+            def gradient(upstream):
+                of_x = tf.einsum("bo,io->bi", upstream, kernel)
+                return of_x, tf.matmul(x, upstream, transpose_a=True)
+
+            return tf.matmul(x, kernel), gradient
+
+        x = multiply(tf.convert_to_tensor(inputs), tf.convert_to_tensor(self.kernel))
+        if self.bias is not None:
+            x = tf.nn.bias_add(x, tf.convert_to_tensor(self.bias))
+        return x if self.activation is None else self.activation(x)

@@ -14,7 +14,7 @@ import numpy as np
 from alexnet_lib.architecture import CLASSES, DROPOUT, FC_UNITS, INPUT_SIZE, LRN, describe
 from alexnet_lib.caffemodel import read_caffemodel
 from alexnet_lib.files import find_imagenet_weights, naming
-from alexnet_lib.layers import GroupedConv2D, LocalResponseNormalization
+from alexnet_lib.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
 from alexnet_lib.weights import caffe_to_tensorflow, load_npz
 
 
@@ -89,7 +89,7 @@ def AlexNet(
         elif layer.type == "InnerProduct":
             if len(row.input_shape) == 3:
                 x = keras.layers.Flatten(name="flatten")(x)
-            x = keras.layers.Dense(layer.outputs, name=layer.name, **options)(x)
+            x = FullyConnected(layer.outputs, name=layer.name, **options)(x)
         elif layer.type == "Dropout":
             x = keras.layers.Dropout(dropout, name=layer.name)(x)
         else:

@@ -46,12 +46,13 @@ def engines(path, model, keras_model, original, batch):
 
     from alexnet_lib.architecture import INPUT_SIZE
     from alexnet_lib.caffemodel import read_caffemodel
+    from alexnet_lib.layers import compiled
     from benchmarks.networks import onnx_runtime, opencv_dnn
 
     random = np.random.default_rng(0)
     images = random.uniform(-128, 128, (batch, INPUT_SIZE, INPUT_SIZE, 3)).astype(np.float32)
     tensor, planes = tf.constant(images), np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    ours, theirs = tf.function(model), tf.function(keras_model)
+    ours, theirs = compiled(model), tf.function(keras_model)
     onnx, opencv = onnx_runtime(read_caffemodel(path)), opencv_dnn(path, batch)
     return {
         "ours": lambda: ours(tensor, training=False).numpy(),

@@ -78,11 +78,12 @@ def forward(batch, threads, seconds):
     import tensorflow as tf
 
     from alexnet_lib.architecture import INPUT_SIZE
+    from alexnet_lib.layers import compiled
     from alexnet_lib.model import AlexNet
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     start = memory_mib("VmRSS")
-    run = tf.function(AlexNet())
+    run = compiled(AlexNet())
     images = tf.random.stateless_uniform((batch, INPUT_SIZE, INPUT_SIZE, 3), (0, 0), -128, 128)
     run(images, training=False)
     times = []
@@ -104,7 +105,10 @@ def stream(folder, images):
 
     def count(number):
         def source(seed):
-            return stream_records(folder, index, seed).repeat(-(-number // RECORDS)).take(number)
+            records = stream_records(folder, index, seed).map(
+                lambda image, label, name: (image, label)
+            )
+            return records.repeat(-(-number // RECORDS)).take(number)
 
         return sum(len(labels) for _, labels in batches(source, number, training=True))
 

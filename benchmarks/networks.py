@@ -5,7 +5,12 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_lib.architecture import LRN, describe
-from alexnet_lib.layers import GroupedConv2D, LocalResponseNormalization, check_caffe_window
+from alexnet_lib.layers import (
+    FullyConnected,
+    GroupedConv2D,
+    LocalResponseNormalization,
+    check_caffe_window,
+)
 
 # Caffe's parameters in TensorFlow's form.
 TF_LRN = {
@@ -50,6 +55,8 @@ def keras_groups(model):
     def clone(layer):
         if isinstance(layer, GroupedConv2D):
             return keras.layers.Conv2D.from_config(layer.get_config())
+        if isinstance(layer, FullyConnected):
+            return keras.layers.Dense.from_config(layer.get_config())
         if isinstance(layer, LocalResponseNormalization):
             return keras.layers.Lambda(
                 lambda x: tf.nn.lrn(x, **TF_LRN), output_shape=lambda shape: shape, name=layer.name

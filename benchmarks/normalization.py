@@ -1,4 +1,4 @@
-"""Local response normalization on conv1's output for a batch of 32, under `tf.function`."""
+"""Local response normalization on conv1's output for a batch of 32, in compiled functions."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def rows(quick=False):
     """Yield the rows of the table, after a check that results and gradients are equal."""
     import tensorflow as tf
 
-    from alexnet_lib.layers import local_response_normalization
+    from alexnet_lib.layers import compiled, local_response_normalization
     from benchmarks.networks import TF_LRN
 
     sync = tf.test.experimental.sync_devices  # nothing on a CPU; a GPU works on behind the call
@@ -25,10 +25,10 @@ def rows(quick=False):
     upstream = tf.constant(random.standard_normal(shape, np.float32))
 
     def forward(normalize):
-        return tf.function(lambda: normalize(x, **TF_LRN))
+        return compiled(lambda: normalize(x, **TF_LRN))
 
     def with_gradient(normalize):
-        @tf.function
+        @compiled
         def run():
             with tf.GradientTape() as tape:
                 y = normalize(x, **TF_LRN)

@@ -65,9 +65,9 @@ def layers(quick=False):
 
 def _chain(steps, x):
     """Return a function that runs layers one after the other, compiled together."""
-    import tensorflow as tf
+    from alexnet_lib.layers import compiled
 
-    @tf.function
+    @compiled
     def run(x):
         for step in steps:
             x = step(x)
