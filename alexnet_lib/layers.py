@@ -99,7 +99,7 @@ def _power(total, beta):
 def one_loop(function):
     """Compile a function with XLA where there is no GPU, so that it passes over memory once."""
     on_cpu = not tf.config.list_physical_devices("GPU")
-    return tf.function(function, jit_compile=on_cpu or None, reduce_retracing=True)
+    return tf.function(function, jit_compile=on_cpu or None, reduce_retracing=True, autograph=False)
 
 
 @functools.cache
@@ -240,8 +240,9 @@ class GroupedConv2D(keras.layers.Conv2D):
 class FullyConnected(keras.layers.Dense):
     """`keras.layers.Dense` whose way back is quicker on a CPU; forward it is the same.
 
-    The gradient of the input is a product with the transposed kernel. oneDNN takes a kernel of fc6's
-    size transposed several times more slowly than it takes a transposed copy, which `einsum` makes.
+    The gradient of the input is a product with the transposed kernel. With a kernel of fc6's size,
+    oneDNN is several times slower at that than at a product with a transposed copy, which `einsum`
+    makes.
     """
 
     def call(self, inputs, training=None):

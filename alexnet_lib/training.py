@@ -228,7 +228,7 @@ def finetune(
             history.append(row)
             improved = row["val_accuracy"] >= max(past["val_accuracy"] for past in history)
             if improved:
-                best = run.snapshot()
+                best = run.snapshot(best)
             run.save(history, best, improved)
             bar.update()
             bar.set_postfix({key: f"{row[key]:.4g}" for key in ("loss", "val_accuracy")})
@@ -453,13 +453,17 @@ class _Run:
                 named |= {f"{kind}/{number}/{i}": variable for i, variable in enumerate(group)}
         return named
 
-    def snapshot(self):
-        """Return copies of the weights that train, by the names of `state`."""
-        return {
-            name: variable.numpy()
-            for name, variable in self.state().items()
-            if name.startswith("weight")
-        }
+    def snapshot(self, former=None):
+        """Return copies of the weights that train, by the names of `state`.
+
+        They are written over `former` ones: new memory would take longer than the copies.
+        """
+        copies = former or {}
+        for name, variable in self.state().items():
+            if name.startswith("weight"):
+                array = copies.setdefault(name, np.empty(variable.shape, variable.dtype))
+                np.copyto(array, variable.value.read_value())
+        return copies
 
     def save(self, history, best, improved):
         """Write history, checkpoint and, where it is new, the best epoch's weights."""

@@ -1,19 +1,19 @@
-"""Run every benchmark, print the table and write the results as CSV files into this folder."""
+"""Run every benchmark, print the tables and write them as CSV files into data/results."""
 
 import csv
+import logging
 import os
-from pathlib import Path
 
 import click
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from alexnet_lib.files import RESULTS
 from benchmarks import forward, growth, inputs, normalization, reading, roofline, startup, training
 from benchmarks.compare import machine
 
 # Each module yields rows; a new benchmark is a new module in this list.
 MODULES = (forward, normalization, training, reading, inputs, startup)
-FOLDER = Path(__file__).parent
 HEAD = ("work", "ours, ms", "peer", "peer, ms", "ratio", "share", "MiB", "peer's", "target", "met")
 WIDTHS = (54, 16, 27, 16, 8, 6, 7, 7, 17, 3)
 
@@ -22,6 +22,7 @@ WIDTHS = (54, 16, 27, 16, 8, 6, 7, 7, 17, 3)
 @click.option("--quick", is_flag=True, help="Run everything once and small; write nothing.")
 def main(quick):
     """Compare the library with its peers and with what the machine can do."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # of graphs that are traced on purpose
     about = machine()
     print(*(f"{key} {value}" for key, value in about.items()), sep=", ")
     print(
@@ -34,7 +35,7 @@ def main(quick):
         for row in module.rows(quick):
             rows.append(row)
             print(line(cells(row)), flush=True)
-    results = {"results": rows}
+    results = {"speed": rows}
     for name, records in (("roofline", roofline.layers(quick)), ("growth", growth.points(quick))):
         results[name] = []
         for record in records:
@@ -43,7 +44,7 @@ def main(quick):
     missed = [row for row in rows if row.met == 0]
     print(f"\n{sum(row.met == 1 for row in rows)} targets reached, {len(missed)} missed")
     for name, records in results.items() if not quick else ():
-        write(FOLDER / f"{name}.csv", records, about)
+        write(RESULTS / f"{name}.csv", records, about)
 
 
 def write(path, records, about):
@@ -52,7 +53,7 @@ def write(path, records, about):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*records[0]._fields, *about])
         writer.writerows([*map(short, record), *about.values()] for record in records)
-    print(f"Written to {path.parent.name}/{path.name}")
+    print(f"Written to data/results/{path.name}")
 
 
 def short(value):

@@ -1,9 +1,9 @@
 """How the cost grows: throughput and memory against batch size, threads and number of images.
 
-Every point is a process of its own, so that each has its own peak of memory. For the number of
-images, the process may take only as much memory as it has after two batches and `ROOM_MIB` more,
-and streams a data set that is up to ten times larger: records lie on disk once, and are read as
-often as it takes.
+Peaks of memory are those of processes of their own; batches grow in one process, because the larger
+one has the higher peak. For the number of images, a process may take only as much memory as it has
+after two batches and `ROOM_MIB` more, and streams a data set that is up to ten times larger: the
+records lie on disk once, and are read as often as it takes.
 """
 
 import json
@@ -18,36 +18,43 @@ import numpy as np
 
 from benchmarks.compare import in_own_process, memory_mib
 
-SECONDS = 2.0
+SECONDS = 1.5
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
-ROOM_MIB = 256
-SIZES = (0.5, 1, 2, 5, 10)  # times the room
+ROOM_MIB = 512
+SIZES = (0.5, 2, 10)  # times the room
 RECORDS = 63
 
 
 class Point(NamedTuple):
-    """One measured point: what was done, with which number of what, its speed and its peak."""
+    """One measured point.
+
+    `images` are those of a batch for the forward pass, and of the data set for the stream; `mib` is
+    the peak above the process with its modules loaded, and None where the system does not tell.
+    """
 
     work: str
-    variable: str
-    value: int
+    images: int
+    threads: int
     images_per_s: float
     mib: float | None
 
 
 def points(quick=False):
     """Yield the points; `quick` takes the smallest of each kind."""
-    seconds = 0 if quick else SECONDS
+    seconds, batches = (0, BATCHES[:1]) if quick else (SECONDS, BATCHES)
     cores = os.cpu_count()
-    for batch in BATCHES[:1] if quick else BATCHES:
-        yield measure("forward", "batch", batch, batch=batch, threads=cores, seconds=seconds)
-    for threads in range(1, 1 if quick else cores + 1):
-        yield measure("forward", "threads", threads, batch=32, threads=threads, seconds=seconds)
+    for threads in range(cores, 0, -1):
+        few = batches if threads == cores else (32,)
+        found = measure("forward", batches=few, threads=threads, seconds=seconds)
+        for batch, point in zip(few, found, strict=True):
+            yield Point("forward", batch, threads, *point)
+        if quick:
+            break
     with tempfile.TemporaryDirectory() as folder:
         write_scene_records(folder)
         for size in SIZES[:1] if quick else SIZES:
             images = images_of(size * ROOM_MIB)
-            yield measure("stream", "images", images, folder=folder, images=images)
+            yield Point("stream", images, cores, *measure("stream", folder=folder, images=images))
 
 
 def images_of(mib):
@@ -67,14 +74,13 @@ def write_scene_records(folder):
     write_records(folder, images, shards=1)
 
 
-def measure(work, variable, value, **options):
-    """Measure one point in a process of its own."""
-    printed = in_own_process("benchmarks.growth", work, json.dumps(options))
-    return Point(work, variable, value, *json.loads(printed))
+def measure(work, **options):
+    """Measure in a process of its own."""
+    return json.loads(in_own_process("benchmarks.growth", work, json.dumps(options)))
 
 
-def forward(batch, threads, seconds):
-    """Return images a second of the forward pass, and its peak of memory above the modules'."""
+def forward(batches, threads, seconds):
+    """Return images a second and peak memory of the forward pass, for growing batches."""
     import tensorflow as tf
 
     from alexnet_lib.architecture import INPUT_SIZE
@@ -84,14 +90,17 @@ def forward(batch, threads, seconds):
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     start = memory_mib("VmRSS")
     run = compiled(AlexNet())
-    images = tf.random.stateless_uniform((batch, INPUT_SIZE, INPUT_SIZE, 3), (0, 0), -128, 128)
-    run(images, training=False)
-    times = []
-    while sum(times) < seconds or len(times) < 3:
-        began = time.perf_counter()
-        run(images, training=False).numpy()
-        times.append(time.perf_counter() - began)
-    return batch / float(np.median(times)), memory_mib("VmHWM") - start
+    found = []
+    for batch in batches:
+        images = tf.random.stateless_uniform((batch, INPUT_SIZE, INPUT_SIZE, 3), (0, 0), -128, 128)
+        run(images, training=False)
+        times = []
+        while sum(times) < seconds or len(times) < 3:
+            began = time.perf_counter()
+            run(images, training=False).numpy()
+            times.append(time.perf_counter() - began)
+        found.append((batch / float(np.median(times)), memory_mib("VmHWM") - start))
+    return found
 
 
 def stream(folder, images):

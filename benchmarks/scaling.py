@@ -3,10 +3,12 @@
 Each worker has one core, as if it were a machine of its own, and the loopback device is the
 network between them. So N is at most the number of cores. Steps are timed with all layers on images
 and with the fully connected ones on features, on whole batches of several sizes; and so is the sum
-of as many numbers as the network has parameters, the all-reduce alone.
+of as many numbers as the network has parameters, the all-reduce alone. One worker is timed twice:
+without a strategy, and in the strategy that several workers need, to tell the two costs apart.
 """
 
 import csv
+import json
 import os
 import sys
 import tempfile
@@ -15,10 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet_lib.files import RESULTS
 from benchmarks.compare import machine
 
-RESULTS = Path(__file__).resolve().parent.parent / "data" / "results" / "scaling.csv"
-HEADER = ("workers", "work", "batch", "parameters", "median_ms", "spread_ms", "runs")
+SCALING = RESULTS / "scaling.csv"
+HEADER = ("strategy", "workers", "work", "batch", "parameters", "median_ms", "spread_ms", "runs")
+NONE, MULTI_WORKER = "none", "multi-worker"
 CLASSES = 21
 BATCHES = (16, 32, 64)
 RUNS = 7
@@ -33,32 +37,32 @@ def main():
     about = machine()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for workers in range(1, min(4, os.cpu_count()) + 1):
-            path = Path(folder) / f"{workers}.csv"
-            run_workers([sys.executable, "-m", "benchmarks.scaling", str(path)], workers)
+        most = min(4, os.cpu_count())
+        for strategy, workers in ((NONE, 1), *((MULTI_WORKER, n + 1) for n in range(most))):
+            path = Path(folder) / f"{strategy}{workers}.csv"
+            run_workers([sys.executable, "-m", "benchmarks.scaling", strategy, str(path)], workers)
             rows += list(csv.reader(path.open(newline="")))
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w", newline="") as file:
+    with SCALING.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*HEADER, *about])
         writer.writerows([*row, *about.values()] for row in rows)
-    print(f"Written to {RESULTS}")
+    print(f"Written to data/results/{SCALING.name}")
 
 
-def measure(path):
+def measure(strategy, path):
     """Be one worker; the first prints and writes the rows."""
+    if hasattr(os, "sched_setaffinity"):  # before TensorFlow starts its threads, which inherit it
+        worker = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[worker]})
     from alexnet_lib.distributed import Replicas, process_strategy
 
-    strategy = process_strategy()
-    replicas = Replicas(strategy if strategy and strategy.num_replicas_in_sync > 1 else None)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[replicas.shard[0]]})
-    with path.open("w", newline="") if replicas.chief else open(os.devnull, "w") as file:
+    replicas = Replicas(process_strategy() if strategy == MULTI_WORKER else None)
+    with open(path, "w", newline="") if replicas.chief else open(os.devnull, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         for work, batch, parameters, function in works(replicas):
             times = [timed(function) for _ in range(RUNS + 2)][2:]  # the first compiles
             low, median, high = np.percentile(times, (25, 50, 75))
-            row = (replicas.count, work, batch, parameters, f"{median:.4g}",
+            row = (strategy, replicas.count, work, batch, parameters, f"{median:.4g}",
                    f"{(high - low) / 2:.2g}", RUNS)  # fmt: skip
             writer.writerow(row)
             if replicas.chief:
@@ -110,4 +114,4 @@ def works(replicas):
 
 
 if __name__ == "__main__":
-    measure(Path(sys.argv[1])) if len(sys.argv) > 1 else main()
+    measure(*sys.argv[1:]) if sys.argv[1:] else main()

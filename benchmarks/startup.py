@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.compare import in_own_process, row, time_in_turns
 
-RUNS = 5
+RUNS = 3
 MOST_ABOVE_MS = 1000
 IMPORT = "import tensorflow"
 
@@ -32,7 +32,7 @@ def rows(quick=False):
             IMPORT: lambda: imports("tensorflow"),
         }
         assert "tensorflow" not in functions["import alexnet_lib"](), "it imports TensorFlow"
-        times = time_in_turns(functions, 1 if quick else RUNS)
+        times = time_in_turns(functions, 1 if quick else RUNS, warm_up=False)
     yield row("import alexnet_lib, cold process", "import alexnet_lib", IMPORT, times)
     found = row("predict one image, cold process", "predict", IMPORT, times)
     yield found._replace(

@@ -10,8 +10,10 @@ import pytest
 import tensorflow as tf
 
 from alexnet_lib import (
+    FullyConnected,
     GroupedConv2D,
     LocalResponseNormalization,
+    compiled,
     layers,
     local_response_normalization,
 )
@@ -40,9 +42,10 @@ def value_and_gradient(function, x, parameters):
 
 @pytest.mark.parametrize("parameters", PARAMETERS, ids=str)
 @pytest.mark.parametrize("channels", [1, 3, 16, 96])
-def test_lrn_equals_tensorflow(parameters, channels):
+@pytest.mark.parametrize("way", [lambda function: function, layers.fused], ids=["plain", "fused"])
+def test_lrn_equals_tensorflow(parameters, channels, way):
     x = tensor(3, 5, 7, channels)
-    ours = value_and_gradient(local_response_normalization, x, parameters)
+    ours = value_and_gradient(way(local_response_normalization), x, parameters)
     theirs = value_and_gradient(tf.nn.lrn, x, parameters)
     for a, b, what in zip(ours, theirs, ("value", "gradient"), strict=True):
         scale = np.abs(b).max()
@@ -89,6 +92,17 @@ def test_lrn_in_a_graph_of_unknown_batch(jit_compile):
     )
     x = tensor(2, 3, 4, 8)
     np.testing.assert_allclose(graph(x), tf.nn.lrn(x, **ALEXNET), rtol=1e-6, atol=1e-6)
+
+
+def test_only_compiled_functions_hide_operations():
+    """Exporters know operations, and not what XLA has compiled."""
+    layer = LocalResponseNormalization(**ALEXNET)
+    x = tensor(2, 3, 4, 8)
+    for make, hidden in ((tf.function, False), (compiled, True)):
+        operations = make(layer).get_concrete_function(x).graph.get_operations()
+        found = any("_XlaMustCompile" in operation.node_def.attr for operation in operations)
+        assert found == hidden, make.__name__
+    np.testing.assert_allclose(compiled(layer)(x), layer(x), rtol=1e-6)
 
 
 def test_lrn_from_caffe_divides_alpha():
@@ -140,8 +154,29 @@ def test_groups_equal_keras(options):
     assert ours.compute_output_shape(x.shape) == tuple(theirs(x).shape)
 
 
+@pytest.mark.parametrize("options", [{}, {"use_bias": False, "activation": "tanh"}], ids=str)
+@pytest.mark.parametrize("shape", [(5, 12), (2, 3, 12)], ids=str)
+def test_fully_connected_equals_dense(options, shape):
+    ours, theirs = FullyConnected(7, **options), keras.layers.Dense(7, **options)
+    x, upstream = tensor(*shape, scale=1.0), tensor(*shape[:-1], 7, seed=1, scale=1.0)
+    ours.build(shape)
+    theirs.build(shape)
+    theirs.set_weights(ours.get_weights())
+    found = []
+    for layer in (ours, theirs):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+        found.append(
+            [y, *tape.gradient(y, [x, *(weight.value for weight in layer.weights)], upstream)]
+        )
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
 def test_layers_rebuild_from_their_configuration():
     for layer in (
+        FullyConnected(7, use_bias=False, name="fc6"),
         GroupedConv2D(8, 3, groups=2, name="conv2"),
         LocalResponseNormalization(**ALEXNET, name="norm1"),
     ):

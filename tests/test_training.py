@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from alexnet_lib.features import Features
 from alexnet_lib.training import (
@@ -83,6 +84,29 @@ def test_only_named_layers_change(subsets):
             assert not any(same), layer.name
         elif layer.name in ("conv1", "fc6"):
             assert all(same), layer.name
+
+
+@pytest.mark.parametrize("layers", [("fc6", "fc7", "fc8"), ("fc8",)], ids=str)
+def test_a_step_follows_the_gradient_of_loss_and_penalty(subsets, layers):
+    """The penalty's gradient is written out in the library; here the tape derives it."""
+    recipe = RECIPE._replace(
+        layers=layers, optimizer="sgd", learning_rate=0.1, l2=0.05, schedule="constant",
+        batch_size=40, epochs=1,
+    )  # fmt: skip
+    expected, model = small_network(dropout=0), small_network(dropout=0)
+    head = _head(expected)
+    ((x, labels),) = batches(subsets[0], recipe, training=True)
+    trained = [expected.get_layer(name) for name in layers]
+    with tf.GradientTape() as tape:
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, head(x))
+        penalty = sum(tf.reduce_sum(layer.kernel**2) for layer in trained)
+        objective = tf.reduce_mean(losses) + 0.05 * penalty
+    variables = [weight.value for layer in trained for weight in layer.weights]
+    for variable, gradient in zip(variables, tape.gradient(objective, variables), strict=True):
+        variable.assign_sub(0.1 * gradient)
+    finetune(model, *subsets, recipe, progress=False)
+    for ours, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
 def test_the_best_epoch_is_kept(subsets, monkeypatch, tmp_path):
