@@ -274,21 +274,26 @@ def plot_roofline(table, title="Roofline", ax=None):
     copies = table[table["layer"] == "copy"]
     bandwidth = (1000 * copies["gbyte"] / copies["ms"]).max()
     layers = table[~table["layer"].isin(["SGEMM", "copy"]) & (table["gflop"] > 0)]
-    low, high = layers["intensity"].min() / 2, max(layers["intensity"].max(), peak / bandwidth) * 2
-    roof = np.array([low, peak / bandwidth, high])
+    corner = peak / bandwidth
+    low, high = layers["intensity"].min() / 2, max(layers["intensity"].max(), corner) * 2
+    roof = np.array([low, corner, high])
     ax.plot(roof, np.minimum(bandwidth * roof, peak), color=PALETTE["black"], linewidth=1.5)
-    ax.text(high, peak, f"SGEMM {peak:.0f} GFLOP/s", ha="right", va="bottom")
-    ax.text(low, bandwidth * low * 1.15, f"memory {bandwidth:.0f} GB/s", ha="left", va="bottom")
+    ax.text(corner, 1.15 * peak, f"SGEMM {peak:.0f} GFLOP/s", ha="center", va="bottom")
+    middle = np.sqrt(low * corner)
+    ax.text(middle, 1.15 * bandwidth * middle, f"memory {bandwidth:.0f} GB/s ", ha="right")
     styles = zip(layers.groupby("batch"), ("o", "s", "^", "D"), strict=False)
     for (batch, points), marker in styles:
         ax.plot(points["intensity"], points["speed"], marker, label=f"batch {batch}")
-        for _, point in points.iterrows():
-            place = (point["intensity"], point["speed"])
+        for number, point in enumerate(points.sort_values("intensity").itertuples()):
+            place = (point.intensity, point.speed)
+            # Now below, now above, because layers of like shape lie close to each other.
+            gap = (0, 7 if number % 2 else -13)
             ax.annotate(
-                point["layer"], place, (4, -9), textcoords="offset points", fontsize=8, color=GREY
-            )
+                point.layer, place, gap, textcoords="offset points", ha="center", fontsize=8,
+                color=GREY,
+            )  # fmt: skip
     ax.set(title=title, xlabel="arithmetic intensity (FLOP/byte)", ylabel="speed (GFLOP/s)")
-    ax.set(xscale="log", yscale="log")
+    ax.set(xscale="log", yscale="log", ylim=(None, 2.5 * peak))
     ax.grid(True, which="major")
     ax.legend(loc="lower right")
     return ax

@@ -67,7 +67,7 @@ def fused(function):
     are of plain operations; this is for functions that run here.
     """
 
-    @functools.wraps(function)
+    @functools.wraps(function, updated=())  # a Keras model has much that need not be copied
     def run(*args, **kwargs):
         token = _fuse.set(True)
         try:

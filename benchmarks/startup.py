@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.compare import in_own_process, row, time_in_turns
 
-RUNS = 3
+RUNS = 5
 MOST_ABOVE_MS = 1000
 IMPORT = "import tensorflow"
 

@@ -183,7 +183,7 @@ def frozen_convolutions(quick):
             ORIGINAL: recompute,
         }
         times = time_in_turns(functions, 1 if quick else EPOCH_RUNS)
-        work = f"epoch of {len(parts)} steps of {batch}, frozen convolutions, {views} view(s)"
+        work = f"frozen convolutions, {len(parts)} steps of {batch}, {views} view(s)"
         yield row(work, "ours", ORIGINAL, times, reach=reach)
 
 
@@ -217,7 +217,7 @@ def whole_story(quick, per_class=STORY_PER_CLASS):
     # Features are kept in one byte a value, so the two ways do not end with the same bits.
     np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=0.01)
     count = len(ours.classes) * (1 if quick else per_class)
-    work = f"file to matrix, {count} images, {recipe.epochs} epochs of the head"
+    work = f"file to matrix, {count} images, {recipe.epochs} epochs"
     yield row(work, "ours", ORIGINAL, times, reach=4.0)
 
 
