@@ -286,11 +286,13 @@ def plot_roofline(table, title="Roofline", ax=None):
         ax.plot(points["intensity"], points["speed"], marker, label=f"batch {batch}")
         for number, point in enumerate(points.sort_values("intensity").itertuples()):
             place = (point.intensity, point.speed)
-            # Now below, now above, because layers of like shape lie close to each other.
-            gap = (0, 7 if number % 2 else -13)
+            across, up = abs(np.log(points[["intensity", "speed"]] / place)).to_numpy().T
+            row = (across > 0.02) & (across < 0.4) & (up < 0.14)
+            # Names of points in a row lie now below, now above; others beside their points.
+            gap = (0, 7 if number % 2 else -13) if row.any() else (7, -3)
             ax.annotate(
-                point.layer, place, gap, textcoords="offset points", ha="center", fontsize=8,
-                color=GREY,
+                point.layer, place, gap, textcoords="offset points", fontsize=8, color=GREY,
+                ha="center" if row.any() else "left",
             )  # fmt: skip
     ax.set(title=title, xlabel="arithmetic intensity (FLOP/byte)", ylabel="speed (GFLOP/s)")
     ax.set(xscale="log", yscale="log", ylim=(None, 2.5 * peak))
