@@ -286,7 +286,7 @@ def plot_roofline(table, title="Roofline", ax=None):
         ax.plot(points["intensity"], points["speed"], marker, label=f"batch {batch}")
         for number, point in enumerate(points.sort_values("intensity").itertuples()):
             place = (point.intensity, point.speed)
-            across, up = abs(np.log(points[["intensity", "speed"]] / place)).to_numpy().T
+            across, up = abs(np.log(points[["intensity", "speed"]].to_numpy() / place)).T
             row = (across > 0.02) & (across < 0.4) & (up < 0.14)
             # Names of points in a row lie now below, now above; others beside their points.
             gap = (0, 7 if number % 2 else -13) if row.any() else (7, -3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import forward, normalization, reading, roofline
+from benchmarks import forward, inputs, normalization, reading, roofline, training
 from benchmarks.compare import PEAK, SGEMM_SIDE, at_peak, check_equal, in_own_process, row
 
 TIMES = {"ours": np.array([10.0, 11.0, 14.0]), "peer": np.array([30.0, 22.0, 40.0])}
@@ -51,7 +51,9 @@ def test_results_carry_machine_and_versions(tmp_path):
     assert command.cells(row("w", "ours", "peer", TIMES, reach=3))[-1] == "no"
 
 
-@pytest.mark.parametrize("module", [forward, normalization, reading], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [forward, inputs, normalization, reading, training], ids=lambda m: m.__name__
+)
 def test_all_engines_agree(module):
     rows = list(module.rows(quick=True))
     assert rows
