@@ -1,6 +1,5 @@
 """Run every benchmark, print the tables and write them as CSV files into data/results."""
 
-import csv
 import logging
 import os
 
@@ -10,7 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from alexnet_lib.files import RESULTS
 from benchmarks import forward, growth, inputs, normalization, reading, roofline, startup, training
-from benchmarks.compare import machine
+from benchmarks.compare import machine, short, write
 
 # Each module yields rows; a new benchmark is a new module in this list.
 MODULES = (forward, normalization, training, reading, inputs, startup)
@@ -45,20 +44,6 @@ def main(quick):
     print(f"\n{sum(row.met == 1 for row in rows)} targets reached, {len(missed)} missed")
     for name, records in results.items() if not quick else ():
         write(RESULTS / f"{name}.csv", records, about)
-
-
-def write(path, records, about):
-    """Write named tuples of one kind, each with the machine and its versions."""
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*records[0]._fields, *about])
-        writer.writerows([*map(short, record), *about.values()] for record in records)
-    print(f"Written to data/results/{path.name}")
-
-
-def short(value):
-    """Round a float to four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def cells(row):

@@ -1,5 +1,6 @@
 """Time two or more ways to do the same work, fairly on a machine that is not quiet."""
 
+import csv
 import os
 import platform
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from alexnet_lib.files import atomic_path
 
 PACKAGES = ("numpy", "tensorflow", "keras", "onnxruntime", "opencv-python-headless", "protobuf")
 LIMIT = 1e-5  # what counts as the same float32 result
@@ -155,3 +158,17 @@ def machine():
         cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), cpu)
     versions = {package: metadata.version(package) for package in PACKAGES}
     return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), **versions}
+
+
+def write(path, records, about):
+    """Write named tuples of one kind, each with the machine and its versions."""
+    with atomic_path(path) as partial, open(partial, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*records[0]._fields, *about])
+        writer.writerows([*map(short, record), *about.values()] for record in records)
+    print(f"Written to data/results/{path.name}")
+
+
+def short(value):
+    """Round a float to four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else value

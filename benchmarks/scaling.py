@@ -12,16 +12,16 @@ import json
 import os
 import sys
 import tempfile
-import time
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
 
 from alexnet_lib.files import RESULTS
-from benchmarks.compare import machine
+from benchmarks.compare import machine, time_in_turns, write
 
-SCALING = RESULTS / "scaling.csv"
-HEADER = ("strategy", "workers", "work", "batch", "parameters", "median_ms", "spread_ms", "runs")
+FIELDS = ("strategy", "workers", "work", "batch", "parameters", "median_ms", "spread_ms", "runs")
+Step = namedtuple("Step", FIELDS)
 NONE, MULTI_WORKER = "none", "multi-worker"
 CLASSES = 21
 BATCHES = (16, 32, 64)
@@ -41,12 +41,8 @@ def main():
         for strategy, workers in ((NONE, 1), *((MULTI_WORKER, n + 1) for n in range(most))):
             path = Path(folder) / f"{strategy}{workers}.csv"
             run_workers([sys.executable, "-m", "benchmarks.scaling", strategy, str(path)], workers)
-            rows += list(csv.reader(path.open(newline="")))
-    with SCALING.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*HEADER, *about])
-        writer.writerows([*row, *about.values()] for row in rows)
-    print(f"Written to data/results/{SCALING.name}")
+            rows += (Step(*row) for row in csv.reader(path.open(newline="")))
+    write(RESULTS / "scaling.csv", rows, about)
 
 
 def measure(strategy, path):
@@ -60,20 +56,13 @@ def measure(strategy, path):
     with open(path, "w", newline="") if replicas.chief else open(os.devnull, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         for work, batch, parameters, function in works(replicas):
-            times = [timed(function) for _ in range(RUNS + 2)][2:]  # the first compiles
+            times = time_in_turns({work: function}, RUNS + 1)[work][1:]
             low, median, high = np.percentile(times, (25, 50, 75))
             row = (strategy, replicas.count, work, batch, parameters, f"{median:.4g}",
                    f"{(high - low) / 2:.2g}", RUNS)  # fmt: skip
             writer.writerow(row)
             if replicas.chief:
                 print(*row, flush=True)
-
-
-def timed(function):
-    """Return the milliseconds that a call takes."""
-    start = time.perf_counter()
-    function()
-    return 1000 * (time.perf_counter() - start)
 
 
 def works(replicas):

@@ -283,7 +283,6 @@ def original_story(path, folder, recipe):
 
 if __name__ == "__main__":
     from alexnet_lib.files import RESULTS
-    from benchmarks.__main__ import write
-    from benchmarks.compare import machine
+    from benchmarks.compare import machine, write
 
     write(RESULTS / "story.csv", [*whole_story(False, ALL_PER_CLASS)], machine())
