@@ -200,6 +200,15 @@ def test_chapter_begins_with_the_setup_cell(path):
     assert sources == [cell.source for cell in notebook.cells], "run `make notebooks`"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_chapter_leaves_no_files_behind(path):
+    # The kernels of nbval are killed at the end, so that nothing else removes a temporary folder.
+    *codes, last = (c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code")
+    assert not any("mkdtemp" in code for code in codes)
+    if any("TemporaryDirectory" in code for code in codes):
+        assert last.startswith("scratch.cleanup()")
+
+
 def test_setup_cell_follows_the_title_and_the_repository(tmp_path):
     def sources_at(repository):
         options = {"html_theme_options": {"repository_url": repository}}
