@@ -129,7 +129,7 @@ def _training_options(command):
     options = [
         click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path)),
         click.option(
-            "--output", "-o", required=True, type=click.Path(path_type=Path),
+            "--output", "-o", required=True, type=click.Path(file_okay=False, path_type=Path),
             help="Folder for the results; it may hold a run to go on with.",
         ),
         click.option(
@@ -200,15 +200,18 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16, w
         parts = split(images.labels, duplicate_groups(images), seed=seed)
         dealt = dict(zip(images.names, parts.tolist(), strict=True))
     part = apply_split(images, dealt)
+    known = output / "split.csv"
+    if known.exists() and read_split(known) != {name: dealt[name] for name in images.names}:
+        raise ValueError(
+            f"{known}: split of another run, with other images or another seed. Choose another "
+            "folder, or remove this one to start anew"
+        )
     with replicas.scope():
         model = fresh_model(len(images.classes), seed, weights, fc_units)
-    stages = stages_of(images, recipe, model)
     if replicas.chief:
         output.mkdir(parents=True, exist_ok=True)
-        write_split(output / "split.csv", images.names, [dealt[name] for name in images.names])
-        about = json.dumps(settings_of(stages, seed, fc_units), indent=1) + "\n"
-        with files.atomic_path(output / "settings.json") as partial:
-            partial.write_text(about, "utf-8")
+        write_split(known, images.names, [dealt[name] for name in images.names])
+    stages = stages_of(images, recipe, model)
     *before, (recipe, data) = stages
     for number, (settings, source) in enumerate(before, 1):
         subsets = subsets_of(source, part["train"], part["validation"])
@@ -217,6 +220,9 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16, w
     finetune(model, train, validation, recipe, output, seed, strategy=strategy)
     if not replicas.chief:
         return
+    about = json.dumps(settings_of(stages, seed, fc_units, weights), indent=1) + "\n"
+    with files.atomic_path(output / "settings.json") as partial:
+        partial.write_text(about, "utf-8")
     save_classifier(
         output / CLASSIFIER, Classifier(model, images.classes), "float16" if float16 else "float32"
     )
@@ -256,7 +262,8 @@ def _show(result):
         f"(95 % interval {low:.1%} to {high:.1%})"
     )
     click.echo(result.report().to_string(float_format="{:.3f}".format))
-    click.echo(result.confused_pairs(5).to_string(index=False))
+    if len(pairs := result.confused_pairs(5)):
+        click.echo(pairs.to_string(index=False))
 
 
 _model_option = click.option(
@@ -308,7 +315,12 @@ def evaluate(folder, model, split_file, views, output):
         )
     indices = np.arange(len(images.files))
     if split_file or folder is None:
-        indices = apply_split(images, read_split(split_file or UCMERCED_SPLIT))["test"]
+        path = split_file or UCMERCED_SPLIT
+        with files.naming(path):
+            subsets = apply_split(images, read_split(path))
+        if "test" not in subsets:
+            raise ValueError(f"{path}: expected test images, found only {', '.join(subsets)}")
+        indices = subsets["test"]
     result = evaluate(classifier.model, ImageSubset(images, indices), int(views))
     _show(result)
     if output is not None:
@@ -319,8 +331,7 @@ def evaluate(folder, model, split_file, views, output):
             "confusion_matrix": result.confusion_matrix().reset_index(),
         }
         for name, table in tables.items():
-            with files.atomic_path(output / f"{name}.csv") as partial:
-                table.to_csv(partial, index=False)
+            files.write_csv(output / f"{name}.csv", table)
 
 
 @main.command()

@@ -8,7 +8,7 @@ import numpy as np
 
 from alexnet_lib.files import UCMERCED_CLASSIFIER
 from alexnet_lib.model import AlexNet, load_weights, model_weights
-from alexnet_lib.weights import save_npz
+from alexnet_lib.weights import open_npz, save_npz
 
 
 class Classifier(NamedTuple):
@@ -62,11 +62,8 @@ def load_classifier(path=UCMERCED_CLASSIFIER):
         FileNotFoundError: where there is no such file.
         ValueError: where the file is something else, or its parts disagree.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            classes, fc_units = tuple(map(str, file["classes"])), file["fc6/bias"].size
-    except (KeyError, ValueError, EOFError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: expected a classifier of `finetune`: {error}") from error
+    with open_npz(path, "a classifier of `finetune`") as file:
+        classes, fc_units = tuple(map(str, file["classes"])), file["fc6/bias"].size
     # Zeros, since all is overwritten: drawing the full head's 54 million numbers takes a second.
     model = AlexNet(classes=len(classes), fc_units=fc_units, kernel_initializer="zeros")
     with warnings.catch_warnings():

@@ -1,5 +1,6 @@
 """Cross-validation: every image is tested once, by a network that never saw it."""
 
+import hashlib
 import json
 import platform
 from importlib import metadata
@@ -10,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from alexnet_lib.architecture import FC_UNITS
-from alexnet_lib.evaluation import evaluate
+from alexnet_lib.evaluation import check_views, evaluate
 from alexnet_lib.features import VIEWS, Features, compute_features
-from alexnet_lib.files import atomic_path
+from alexnet_lib.files import checksum, write_csv
 from alexnet_lib.model import AlexNet, load_weights
 from alexnet_lib.splits import k_folds, split
 from alexnet_lib.training import (
@@ -53,7 +54,7 @@ def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
     return model
 
 
-def stages_of(data, recipe, model):
+def stages_of(data, recipe, model, progress=True):
     """Say what to train with and on, one stage after the other.
 
     Gradients of a fresh head would spoil convolutions that know much already (Kumar et al., 2022),
@@ -63,6 +64,7 @@ def stages_of(data, recipe, model):
         data: `Images`, or `Features` where no convolution trains.
         recipe: `Recipe`, or the name of one of `RECIPES`.
         model: `AlexNet` with the convolutions' weights.
+        progress: show a bar.
 
     Returns:
         Pairs of `Recipe` and `Images` or `Features`; frozen convolutions are run here, in 8 views.
@@ -70,7 +72,7 @@ def stages_of(data, recipe, model):
     recipe = recipe_of(recipe)
     if isinstance(data, Features):
         return [(recipe, data)]
-    features = compute_features(model, data, VIEWS)
+    features = compute_features(model, data, VIEWS, progress=progress)
     if not set(recipe.layers) & set(CONVOLUTIONS):
         return [(recipe, features)]
     return [(RECIPES["recommended"], features), (recipe, data)]
@@ -82,9 +84,11 @@ def subsets_of(data, *parts):
     return [kind(data, indices) for indices in parts]
 
 
-def settings_of(stages, seed, fc_units):
-    """Return what it takes to repeat a run: recipes, seed, width of the head, versions."""
+def settings_of(stages, seed, fc_units, weights=None):
+    """Return what it takes to repeat a run: weights, recipes, seed, width of the head, versions."""
     return {
+        "weights": Path(weights).name if weights else "",
+        "weights_sha1": checksum(weights) if weights else "",
         "seed": seed,
         "fc_units": fc_units,
         "recipes": [recipe._asdict() for recipe, _ in stages],
@@ -110,17 +114,28 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         weights: of the convolutions, as in `AlexNet`; not needed for features.
         fc_units: as in `AlexNet`.
         folder: where to write folds.csv, a row a fold with settings and versions, and
-            predictions.csv, a row an image, with all `views`. None writes nothing.
+            predictions.csv, a row an image, with all `views`; both after every fold. Where it holds
+            some folds of the same settings and versions, the run goes on after them. None writes
+            nothing.
         progress: show bars.
 
     Returns:
         folds and predictions, both `pandas.DataFrame`.
+
+    Raises:
+        ValueError: for arguments that disagree, or a folder with the results of another run.
     """
     classes = len(data.classes)
-    stages = stages_of(data, recipe, fresh_model(classes, seed, weights, fc_units))
+    stages = stages_of(data, recipe, fresh_model(classes, seed, weights, fc_units), progress)
     fold_of = k_folds(data.labels, groups, k, seed)
-    folds, predictions = [], []
-    for fold in range(k):
+    check_views(*subsets_of(stages[-1][1], [0]), views)
+    about = settings_of(stages, seed, fc_units, weights) | {"k": k, "views": views}
+    about["recipes"] = json.dumps(about["recipes"])
+    about["folds_sha1"] = hashlib.sha1(
+        json.dumps([data.names, fold_of.tolist()]).encode()
+    ).hexdigest()
+    folds, predictions = _finished(folder, about)
+    for fold in range(len(folds), k):
         inside, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
         inner = None if groups is None else np.asarray(groups)[inside]
         part = split(data.labels[inside], inner, (8 / 9, 1 / 9, 0), seed)
@@ -140,12 +155,29 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         predictions.append(table)
         if progress:
             print(", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
-    folds, predictions = pd.DataFrame(folds), pd.concat(predictions, ignore_index=True)
-    if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        about = settings_of(stages, seed, fc_units) | {"k": k, "views": views}
-        about["recipes"] = json.dumps(about["recipes"])
-        for name, table in (("folds", folds.assign(**about)), ("predictions", predictions)):
-            with atomic_path(Path(folder) / f"{name}.csv") as partial:
-                table.to_csv(partial, index=False)
-    return folds, predictions
+        if folder is not None:
+            # The folds go last: they say how many of them are whole.
+            write_csv(Path(folder, "predictions.csv"), pd.concat(predictions))
+            write_csv(Path(folder, "folds.csv"), pd.DataFrame(folds).assign(**about))
+    return pd.DataFrame(folds), pd.concat(predictions, ignore_index=True)
+
+
+def _finished(folder, about):
+    """Return the rows of the folds that a run of these settings has stored, and their tables."""
+    if folder is None:
+        return [], []
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    path = Path(folder, "folds.csv")
+    if not path.exists():
+        return [], []
+    text = dict.fromkeys([*about, "image", "true", "predicted"], str)
+    options = {"dtype": text, "keep_default_na": False}
+    folds = pd.read_csv(path, **options)
+    differ = [key for key in about if key not in folds or set(folds[key]) != {str(about[key])}]
+    if differ:
+        raise ValueError(
+            f"{path}: results of another run: differs in {', '.join(differ)}. Choose another folder"
+        )
+    tables = pd.read_csv(path.with_name("predictions.csv"), **options)
+    rows = folds.drop(columns=list(about)).to_dict("records")
+    return rows, [tables[tables["fold"] == row["fold"]] for row in rows]

@@ -82,7 +82,7 @@ def read_folder(folder, skip_broken=False):
         if not skip_broken:
             raise ValueError(
                 f"{folder}: expected class folders with nothing but images:\n  {listed}\n"
-                "Remove or replace these, or pass skip_broken=True to leave them out."
+                "Remove or replace these; in Python, skip_broken=True leaves them out."
             )
         warnings.warn(f"{folder}: left out:\n  {listed}", stacklevel=2)
     if len(classes) < 2:

@@ -104,8 +104,8 @@ class Replicas:
                 f"each an image. Received: {batch_size}"
             )
 
-    def agree(self, **facts):
-        """Raise ValueError, on every worker, where workers differ in one of `facts`, all bytes."""
+    def agree(self, facts):
+        """Raise ValueError, on every worker, where workers differ in `facts`, bytes by name."""
         digests = [hashlib.sha256(fact).digest()[:8] for fact in facts.values()]
         mine = tf.constant([[int.from_bytes(d, "big", signed=True) for d in digests]], tf.int64)
         everyone = self.strategy.gather(
@@ -170,7 +170,7 @@ class Replicas:
         worker, replica = place // self.local, place % self.local
         first = worker + self.shard[1] * replica
         for layer in network.layers[1:]:  # the first is the input
-            if isinstance(layer, keras.layers.Dropout):
+            if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 seed = tf.cast(layer.seed_generator.state.value, tf.int32) + tf.stack([0, step])
                 mask = tf.nn.experimental.stateless_dropout(
                     tf.ones([total, *x.shape[1:]], x.dtype), layer.rate, seed

@@ -134,6 +134,16 @@ def wilson_interval(right, total, confidence=0.95):
     return float(interval.low), float(interval.high)
 
 
+def check_views(data, views):
+    """Raise ValueError for a number of views that is not to be had of a subset."""
+    at_hand = VIEWS if isinstance(data, ImageSubset) else len(data.features.codes)
+    if views not in (1, VIEWS) or views > at_hand:
+        raise ValueError(
+            f"views must be 1 or {VIEWS}, and features must hold as many. "
+            f"Received: views={views}, of which {at_hand} are at hand"
+        )
+
+
 def evaluate(model, data, views=1, batch_size=64):
     """Classify images that were not trained on.
 
@@ -150,13 +160,8 @@ def evaluate(model, data, views=1, batch_size=64):
     Raises:
         ValueError: for a number of views that is not to be had.
     """
+    check_views(data, views)
     source = data[0]
-    at_hand = VIEWS if isinstance(data, ImageSubset) else len(source.codes)
-    if views not in (1, VIEWS) or views > at_hand:
-        raise ValueError(
-            f"views must be 1 or {VIEWS}, and features must hold as many. "
-            f"Received: views={views}, of which {at_hand} are at hand"
-        )
     network = part_for(model, data)
 
     @compiled

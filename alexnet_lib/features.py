@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from alexnet_lib.files import CARRIED, atomic_path
+from alexnet_lib.weights import open_npz
 
 # pool5 of all 2,100 images of UC Merced, one view, through BVLC's convolutions.
 UCMERCED_FEATURES = CARRIED / "ucmerced_pool5.npz"
@@ -56,7 +57,7 @@ def decode(codes, step):
     return table[codes]
 
 
-def compute_features(model, images, views=1, batch_size=64):
+def compute_features(model, images, views=1, batch_size=64, progress=True):
     """Run images through the convolutions of `model`, once.
 
     Args:
@@ -64,6 +65,7 @@ def compute_features(model, images, views=1, batch_size=64):
         images: `Images`, as `read_folder` returns it.
         views: 1, or 8 for all flips and rotations in the order of `eight_views`.
         batch_size: images in a batch.
+        progress: show a bar.
 
     Returns:
         `Features`.
@@ -91,7 +93,7 @@ def compute_features(model, images, views=1, batch_size=64):
     pool5 = np.empty((views, count, 6, 6, 256), np.float16)
     done = 0
     data = image_dataset(images, batch_size=batch_size)
-    for batch, _ in tqdm(data, total=len(data), desc="pool5", unit="batch"):
+    for batch, _ in tqdm(data, "pool5", len(data), unit="batch", disable=not progress):
         pool5[:, done : done + len(batch)] = forward(batch)
         done += len(batch)
     step = float(np.sqrt(np.float32(pool5.max())) / 255)
@@ -117,11 +119,8 @@ def load_features(path=UCMERCED_FEATURES):
     Raises:
         ValueError: where the file is something else or its parts disagree.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            loaded = {name: file[name] for name in Features._fields}
-    except (KeyError, ValueError, EOFError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: expected features of `save_features`: {error}") from error
+    with open_npz(path, "features of `save_features`") as file:
+        loaded = {name: file[name] for name in Features._fields}
     codes, labels, names = loaded["codes"], loaded["labels"], loaded["names"]
     if codes.shape[1:] != (len(labels), 6, 6, 256) or len(names) != len(labels):
         raise ValueError(

@@ -53,6 +53,12 @@ def naming(path):
         raise ValueError(f"{path}: {error}") from error
 
 
+def write_csv(path, table):
+    """Write a `pandas.DataFrame` without its index; whole or not at all."""
+    with atomic_path(path) as partial:
+        table.to_csv(partial, index=False)
+
+
 def checksum(path, algorithm="sha1"):
     """Return a file's checksum, by an algorithm that `hashlib` knows, as a hexadecimal string."""
     digest = hashlib.new(algorithm, usedforsecurity=False)

@@ -19,11 +19,14 @@ def read_image(path):
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: where the file cannot be decoded as an image.
+        ValueError: where the file cannot be decoded as an image, or is too large for OpenCV.
     """
     # Through memory: cv2.imread returns None for all errors and cannot open every path on Windows.
     data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:  # such as more than 2**30 pixels
+        raise ValueError(f"{path}: OpenCV cannot decode this image: {error.err}") from error
     if image is None:
         raise ValueError(
             f"{path}: expected an image file, found {data.size} bytes of something else"

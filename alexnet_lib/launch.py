@@ -58,7 +58,9 @@ def run_workers(command, count):
 
 def _report(index, state, log):
     """Say how a worker ended; what the first wrote has been seen."""
-    how = f"was killed by signal {-state}" if state < 0 else f"failed with exit status {state}"
+    how = f"failed with exit status {state}"
+    if state < 0:
+        how = f"was killed by signal {-state} (started again, a run goes on from its last epoch)"
     said = log.read_text("utf-8", "replace").strip().splitlines()[-20:]
     return "\n  ".join([f"worker {index} {how}{':' if said else ''}", *said])
 

@@ -24,7 +24,7 @@ def local_response_normalization(x, depth_radius=5, bias=1.0, alpha=1.0, beta=0.
     AlexNet's power is two square roots instead of `exp` and `log`, and the gradient is written out
     by hand, where `tf.nn.lrn` walks channel by channel. On a CPU, XLA makes one loop of the
     gradient and, inside `fused`, of the forward pass, which then reads and writes memory once.
-    Elsewhere the sum over neighbours is one product with a banded matrix, as in `tf.nn.lrn`.
+    Any other forward pass sums over neighbours by a product with a banded matrix, as `tf.nn.lrn`.
 
     Args:
         x: float tensor (..., channels), of known channel count.
@@ -50,7 +50,7 @@ def local_response_normalization(x, depth_radius=5, bias=1.0, alpha=1.0, beta=0.
 
     @tf.custom_gradient
     def normalize(flat):
-        y = forward(flat) if _fuse.get() else banded(flat)
+        y = forward(flat) if _fuse.get() and _on_cpu() else banded(flat)
         return y, lambda upstream: gradient(flat, upstream)
 
     flat = tf.reshape(tf.cast(x, wide), [-1, channels])
@@ -61,7 +61,7 @@ _fuse = contextvars.ContextVar("_fuse", default=False)
 
 
 def fused(function):
-    """Let XLA make one loop of each local response normalization inside `function`.
+    """Let XLA make one loop of each local response normalization inside `function`, on a CPU.
 
     Exporters cannot look into what XLA has compiled. So a model by itself, and `tf.function` of it,
     are of plain operations; this is for functions that run here.
@@ -96,10 +96,14 @@ def _power(total, beta):
     return tf.sqrt(total * tf.sqrt(total)) if beta == 0.75 else total**beta
 
 
+def _on_cpu():
+    return not tf.config.list_physical_devices("GPU")
+
+
 def one_loop(function):
     """Compile a function with XLA where there is no GPU, so that it passes over memory once."""
-    on_cpu = not tf.config.list_physical_devices("GPU")
-    return tf.function(function, jit_compile=on_cpu or None, reduce_retracing=True, autograph=False)
+    xla = _on_cpu() or None
+    return tf.function(function, jit_compile=xla, reduce_retracing=True, autograph=False)
 
 
 @functools.cache

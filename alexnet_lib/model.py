@@ -11,7 +11,15 @@ import h5py
 import keras
 import numpy as np
 
-from alexnet_lib.architecture import CLASSES, DROPOUT, FC_UNITS, INPUT_SIZE, LRN, describe
+from alexnet_lib.architecture import (
+    CLASSES,
+    DROPOUT,
+    FC_UNITS,
+    INPUT_SIZE,
+    LRN,
+    describe,
+    weight_layers,
+)
 from alexnet_lib.caffemodel import read_caffemodel
 from alexnet_lib.files import find_imagenet_weights, naming
 from alexnet_lib.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
@@ -34,8 +42,8 @@ def AlexNet(
     Args:
         weights: None for fresh weights; "imagenet" for BVLC's official `.caffemodel` in the data
             directory; or a path to a `.caffemodel`, to an `.npz` of `save_npz`, or to Keras'
-            `.keras` or `.weights.h5`. Layers that the file lacks, and an fc8 of another size, start
-            fresh, with a warning that names them.
+            `.keras` or `.weights.h5`. Layers that the file lacks, and fc layers of another size,
+            start fresh, with a warning that names them.
         include_top: False stops at pool5, (6, 6, 256).
         classes: number of outputs of fc8.
         dropout: rate of drop6 and drop7, from 0 to below 1.
@@ -109,7 +117,8 @@ def load_weights(model, path):
 
     Returns:
         The names of the model's layers that the file did not serve and that keep the weights they
-        had: those that the file lacks, and an fc8 of another size. They are named in a warning too.
+        had: those that the file lacks, and fc layers of another size. They are named in a warning
+        too.
 
     Raises:
         ValueError: where the file has no layer of this model, layers that AlexNet lacks, or a
@@ -118,8 +127,7 @@ def load_weights(model, path):
     """
     path = os.fspath(path)
     arrays = _read_weights(path)
-    names = {row.layer.name for row in describe() if row.kernel_shape}
-    if strangers := {key.split("/")[0] for key in arrays} - names:
+    if strangers := {key.split("/")[0] for key in arrays} - set(weight_layers()):
         raise ValueError(
             f"{path}: layers that AlexNet does not have: {', '.join(sorted(strangers))}"
         )
@@ -134,8 +142,9 @@ def load_weights(model, path):
             fresh[layer.name] = "not in the file"
         elif got == expected:
             ready.append((layer, found))
-        elif layer.name == "fc8" and got[0] and got[0][0] == expected[0][0]:
-            fresh["fc8"] = f"{got[0][1]} classes in the file, {expected[0][1]} in the model"
+        elif _is_fc_of_another_size(layer.name, got, expected, fresh):
+            what = "classes" if layer.name == "fc8" else "units"
+            fresh[layer.name] = f"{got[0][1]} {what} in the file, {expected[0][1]} in the model"
         else:
             raise ValueError(
                 f"{path}: layer {layer.name!r}: expected kernel and bias of {expected}, got {got}"
@@ -150,9 +159,21 @@ def load_weights(model, path):
     return list(fresh)
 
 
+def _is_fc_of_another_size(name, got, expected, fresh):
+    """Tell a well-formed fc layer that only has other units, or other units before it."""
+    kernel, bias = got
+    return (
+        name in ("fc6", "fc7", "fc8")
+        and kernel is not None
+        and len(kernel) == 2
+        and bias == kernel[1:]
+        and (kernel[0] == expected[0][0] or bool({"fc6", "fc7"} & set(fresh)))
+    )
+
+
 def model_weights(model):
     """Return a model's weights by the names that `save_npz` and `load_weights` know."""
-    names = {row.layer.name for row in describe() if row.kernel_shape}
+    names = weight_layers()
     return {
         f"{layer.name}/{part}": weight.numpy()
         for layer in model.layers

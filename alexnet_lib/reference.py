@@ -8,29 +8,40 @@ import os
 import cv2
 import keras
 import numpy as np
+import tensorflow as tf
 
-from alexnet_lib.architecture import INPUT_SIZE, LAYERS, describe, prototxt
+from alexnet_lib.architecture import CLASSES, INPUT_SIZE, LAYERS, describe, prototxt
 
 
 def keras_activations(model, images):
-    """Return the output of every layer of `model`, by name, float32 (batch, ...)."""
+    """Return the output of every layer of `model`, by name, float32 (batch, ...).
+
+    Products are those of float32: by default, recent GPUs round their factors to 11 bits (TF32).
+    """
     names = [layer.name for layer in LAYERS if layer.name in {item.name for item in model.layers}]
     probe = keras.Model(model.input, [model.get_layer(name).output for name in names])
-    return {name: np.asarray(y) for name, y in zip(names, probe(images), strict=True)}
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        outputs = probe(images)
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+    return {name: np.asarray(y) for name, y in zip(names, outputs, strict=True)}
 
 
-def opencv_activations(caffemodel, images, last="prob"):
+def opencv_activations(caffemodel, images, last="prob", classes=CLASSES):
     """Run a `.caffemodel` through OpenCV's own Caffe importer.
 
     Args:
         caffemodel: path of the file; OpenCV reads it itself.
         images: float32 (batch, 227, 227, 3), made by `preprocess_input`.
         last: the layer to stop at; "pool5" for a file without fc layers.
+        classes: number of outputs of the file's fc8.
 
     Returns:
         A dict from layer name to its output, float32, channels last.
     """
-    text = prototxt(last, batch=len(images)).encode()
+    text = prototxt(last, batch=len(images), classes=classes).encode()
     net = cv2.dnn.readNetFromCaffe(
         np.frombuffer(text, np.uint8), np.fromfile(os.fspath(caffemodel), np.uint8)
     )

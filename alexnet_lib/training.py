@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from alexnet_lib.distributed import Replicas
 from alexnet_lib.features import Features
-from alexnet_lib.files import atomic_path
+from alexnet_lib.files import atomic_path, write_csv
 from alexnet_lib.layers import one_loop
 from alexnet_lib.model import model_weights
 from alexnet_lib.pipeline import image_dataset
-from alexnet_lib.weights import save_npz
+from alexnet_lib.weights import open_npz, save_npz
 
 FC = ("fc6", "fc7", "fc8")
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -185,8 +185,8 @@ def finetune(
         validation: the same kind.
         recipe: `Recipe`, or the name of one of `RECIPES`.
         folder: where to keep history.csv, TensorBoard's events, the best epoch's weights
-            (best.npz) and a checkpoint. Where it holds a checkpoint of the same recipe and seed,
-            the run goes on from there. None keeps nothing.
+            (best.npz) and a checkpoint. Where it holds a checkpoint of the same recipe, seed and
+            images, the run goes on from there. None keeps nothing.
         seed: of all that is random here; the fresh layers' weights are the model's own.
         progress: show a bar.
         strategy: `tf.distribute.Strategy` in whose scope the model was built, to train on all of
@@ -199,7 +199,7 @@ def finetune(
 
     Raises:
         ValueError: for arguments that disagree or a checkpoint of another run.
-        TrainingDiverged: where the loss is not finite.
+        TrainingDiverged: where the loss, in training or on validation images, is not finite.
         WorkerLost: where another worker has ended or no longer answers.
     """
     recipe = recipe_of(recipe)
@@ -215,16 +215,19 @@ def finetune(
     }
     with replicas.scope():
         run = _Run(model, part_for(model, train), recipe, seed, folder, replicas)
+    run.images = _digest(train, validation)
     history, best = run.restore()
     bar = tqdm(
         total=recipe.epochs, initial=len(history), unit="epoch",
         disable=not (progress and replicas.chief),
     )  # fmt: skip
     with bar, replicas.watch():
-        run.agree(train, validation, history)
+        run.agree(history)
         while len(history) < recipe.epochs and not _stalled(history, recipe):
             row = run.train_epoch(train, epoch=len(history))
             row |= dict(zip(("val_loss", "val_accuracy"), run.measure(validation), strict=True))
+            if not np.isfinite(row["val_loss"]):  # the last step's weights may be the first to fail
+                raise _diverged(recipe, row["epoch"], "validation", row["val_loss"])
             history.append(row)
             improved = row["val_accuracy"] >= max(past["val_accuracy"] for past in history)
             if improved:
@@ -249,6 +252,11 @@ def _check(model, train, validation, recipe):
         raise ValueError(
             f"recipe.layers must be of {', '.join(sorted(names))}. "
             f"Received: {', '.join(sorted(strangers))}"
+        )
+    if not recipe.layers or recipe.epochs < 1 or recipe.batch_size < 1:
+        raise ValueError(
+            "recipe needs layers to train, an epoch and a batch of one image at least. Received: "
+            f"layers={recipe.layers}, epochs={recipe.epochs}, batch_size={recipe.batch_size}"
         )
     if recipe.optimizer not in OPTIMIZERS:
         raise ValueError(
@@ -291,6 +299,22 @@ OPTIMIZERS = {
 }
 
 
+def _digest(*subsets):
+    """Digest which images, with which labels, are in each subset."""
+    parts = [[(data[0].names[i], int(data[0].labels[i])) for i in data.indices] for data in subsets]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _diverged(recipe, epoch, where, loss):
+    """Return the error of a loss that is not finite; an epoch's fraction tells the rate."""
+    rate = learning_rate(recipe, epoch, recipe.learning_rate)
+    return TrainingDiverged(
+        f"epoch {int(epoch)}, {where}: the loss is {float(loss)}. Likely causes: a learning rate "
+        f"that is too high (learning_rate is now {rate:.3g}; try a tenth), or input that is not as "
+        "`preprocess_input` makes it (0-255, mean subtracted)"
+    )
+
+
 def _stalled(history, recipe):
     """Tell whether validation accuracy has not improved for `patience` epochs."""
     accuracies = [row["val_accuracy"] for row in history]
@@ -308,6 +332,7 @@ class _Run:
         self.model, self.network, self.recipe, self.seed = model, network, recipe, seed
         self.replicas = replicas or Replicas()
         self.folder = None if folder is None else Path(folder)
+        self.images = ""  # what it trains on, as `_digest` tells it
         # Layers that learn at a rate of their own have an optimizer of their own.
         rates = {
             FC[1:]: recipe.learning_rate,
@@ -392,11 +417,7 @@ class _Run:
                 optimizer.learning_rate.assign(rate)
             loss, right = self.step(x, labels, tf.constant(size), tf.constant(number))
             if not np.isfinite(loss):
-                raise TrainingDiverged(
-                    f"epoch {epoch}, step {number}: the loss is {float(loss)}. Likely causes: a "
-                    f"learning rate that is too high (now {rate:.3g}; try a tenth), or input that "
-                    "is not as `preprocess_input` makes it (0-255, mean subtracted)"
-                )
+                raise _diverged(self.recipe, epoch + number / steps, f"step {number}", loss)
             total += float(loss) * size
             hits += int(right)
         count = len(data.indices)
@@ -417,33 +438,31 @@ class _Run:
         return total / len(data.indices), hits / len(data.indices)
 
     def settings(self):
-        """Say what makes two runs the same: recipe, seed, and the weights that do not train."""
+        """Say what makes two runs the same: all but the values of the weights that train."""
         digest = hashlib.sha256()
         trained = {variable.path for _, variables, _ in self.groups for variable in variables}
         for layer in self.model.layers:
             for variable in layer.weights:
-                if variable.path not in trained and not isinstance(layer, keras.layers.Dropout):
+                if variable.path not in trained:
                     digest.update(variable.numpy().tobytes())
-        return json.dumps([self.recipe, self.seed, digest.hexdigest()])
+        facts = {
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "images": self.images,
+            "size of the head": [list(variable.shape) for variable in self.state().values()],
+            "frozen weights": digest.hexdigest(),
+        }
+        return json.loads(json.dumps(facts))  # as a checkpoint gives them back
 
-    def agree(self, train, validation, history):
+    def agree(self, history):
         """Make sure that all workers begin with the same; ValueError otherwise."""
         if self.replicas.shard[1] == 1:
             return
         weights = hashlib.sha256()
         for array in self.snapshot().values():
             weights.update(array)
-        images = [
-            np.asarray(numbers).tolist()
-            for data in (train, validation)
-            for numbers in (data.indices, data[0].labels)
-        ]
-        self.replicas.agree(
-            settings=self.settings().encode(),
-            weights=weights.digest(),
-            images=json.dumps(images).encode(),
-            checkpoint=json.dumps(history).encode(),
-        )
+        facts = self.settings() | {"weights": weights.hexdigest(), "checkpoint": history}
+        self.replicas.agree({name: json.dumps(fact).encode() for name, fact in facts.items()})
 
     def state(self):
         """Return every variable that training changes, by name."""
@@ -472,31 +491,38 @@ class _Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: variable.numpy() for name, variable in self.state().items()}
         arrays |= {f"best/{name}": array for name, array in best.items()}
-        arrays |= {"settings": np.array(self.settings()), "history": np.array(json.dumps(history))}
+        facts = {"settings": self.settings(), "history": history}
+        arrays |= {name: np.array(json.dumps(fact)) for name, fact in facts.items()}
         if improved:
             save_npz(self.folder / "best.npz", model_weights(self.model))
-        with atomic_path(self.folder / "checkpoint.npz") as partial:
-            np.savez(partial, **arrays)
-        with atomic_path(self.folder / "history.csv") as partial:
-            pd.DataFrame(history).to_csv(partial, index=False)
+        write_csv(self.folder / "history.csv", pd.DataFrame(history))
         with tf.summary.create_file_writer(str(self.folder / "tensorboard")).as_default():
             row = history[-1]
             for name in ("learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"):
                 tf.summary.scalar(name, row[name], step=row["epoch"])
+        # Last: an epoch that no checkpoint has is trained, and written, again.
+        with atomic_path(self.folder / "checkpoint.npz") as partial:
+            np.savez(partial, **arrays)
 
     def restore(self):
         """Take up a checkpoint where there is one; return its history and best weights."""
         path = None if self.folder is None else self.folder / "checkpoint.npz"
-        if path is None or not path.exists():
+        if path is None:
             return [], None
-        with np.load(path, allow_pickle=False) as file:
+        for left in self.folder.glob(f".{32 * '?'}-*.npz") if self.replicas.chief else ():
+            left.unlink()  # `atomic_path`'s, of a run that was killed while it wrote
+        if not path.exists():
+            return [], None
+        with open_npz(path, "a checkpoint of `finetune`") as file:
             arrays = dict(file)
-        if str(arrays["settings"]) != self.settings():
+            found, history = (json.loads(str(arrays[name])) for name in ("settings", "history"))
+            differ = [name for name, fact in self.settings().items() if found[name] != fact]
+        if differ:
             raise ValueError(
-                f"{path}: checkpoint of another run: recipe, seed or frozen weights differ. Choose "
+                f"{path}: checkpoint of another run: differs in {', '.join(differ)}. Choose "
                 "another folder, or remove this one to start anew"
             )
         for name, variable in self.state().items():
             variable.assign(arrays[name])
         best = {name[5:]: array for name, array in arrays.items() if name.startswith("best/")}
-        return json.loads(str(arrays["history"])), best
+        return history, best

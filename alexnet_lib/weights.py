@@ -4,7 +4,9 @@ In TensorFlow's layout, weights are a dict of float32 arrays named "<layer>/kern
 "<layer>/bias": convolution kernels HWIO, dense kernels (inputs, outputs).
 """
 
+import contextlib
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -129,6 +131,18 @@ def save_npz(path, weights):
         np.savez(partial, **weights)
 
 
+@contextlib.contextmanager
+def open_npz(path, expected):
+    """Open an `.npz` without pickles; a ValueError says what was `expected` if it is none."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except (
+        KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError
+    ) as error:  # fmt: skip
+        raise ValueError(f"{path}: expected {expected}: {error}") from error
+
+
 def load_npz(path):
     """Load weights from an `.npz`; anything that would need pickles is refused.
 
@@ -138,13 +152,8 @@ def load_npz(path):
     Raises:
         ValueError: where the file is no `.npz` or holds Python objects.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"{path}: expected an .npz of plain arrays, as `save_npz` writes it: {error}"
-        ) from error
+    with open_npz(path, "an .npz of plain arrays, as `save_npz` writes it") as file:
+        return dict(file)
 
 
 def stand_in_weights(seed=0, classes=CLASSES):

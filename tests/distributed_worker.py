@@ -28,7 +28,7 @@ RECIPES = {
         batch_size=13, epochs=3,
     ),
     "images": Recipe(
-        layers=("conv1", "fc6", "fc7", "fc8"), optimizer="momentum", learning_rate=1e-5,
+        layers=("conv1", "conv2", "fc6", "fc7", "fc8"), optimizer="momentum", learning_rate=1e-5,
         conv_learning_rate=1e-6, batch_size=5, epochs=2,
     ),
 }  # fmt: skip
@@ -51,7 +51,7 @@ def subsets(kind, folder):
 def train(kind, folder, strategy=None, checkpoints=None, seed=0):
     """Train the small network; return the history's losses and the weights."""
     with Replicas(strategy).scope():
-        model = small_network()
+        model = small_network(dropout=0.5 if kind == "features" else 0)
     history = finetune(
         model, *subsets(kind, folder), RECIPES[kind], checkpoints, seed, False, strategy
     )

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from alexnet_lib import AlexNet, cross_validation
 from alexnet_lib.__main__ import main
 from alexnet_lib.dataset import read_folder
+from alexnet_lib.files import UCMERCED_CLASSIFIER
 from alexnet_lib.training import CONVOLUTIONS, FC, FeatureSubset, ImageSubset, Recipe
 
 RECIPE = Recipe(learning_rate=3e-3, batch_size=16, epochs=2)
@@ -75,6 +76,18 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
     assert right.tolist() == pytest.approx(folds["accuracy_8"].tolist())
     assert {"accuracy_1", "val_accuracy"} <= set(folds)
 
+    # Cut off after two folds, it goes on from there to the same result.
+    path = tmp_path / "results" / "folds.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    seen.clear()
+    options = {"k": 4, "views": 8, "groups": same, "folder": path.parent, "progress": False}
+    resumed = cross_validation.crossval(features, RECIPE, **options)
+    assert len(seen) == 2
+    for table, whole in zip(resumed, (folds, predictions), strict=True):
+        pd.testing.assert_frame_equal(table, whole, check_dtype=False, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"folds\.csv: results of another run: differs in seed"):
+        cross_validation.crossval(features, RECIPE, seed=1, **options)
+
     stored = pd.read_csv(tmp_path / "results" / "folds.csv")
     assert stored["tensorflow"].str.count(r"\.").min() >= 2
     assert json.loads(stored["recipes"][0])[0]["learning_rate"] == 3e-3
@@ -112,6 +125,10 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     for name in ("classifier.npz", "settings.json", "split.csv", "history.csv", "best.npz"):
         assert (output / name).is_file(), name
     assert len(pd.read_csv(output / "history.csv")) == 2
+    kept = (output / "split.csv").read_bytes()
+    other = run(*options, "--seed", 1)
+    assert "split.csv: split of another run" in other.output
+    assert (output / "split.csv").read_bytes() == kept
     again = run(*options)  # everything is there: nothing is trained anew
     assert again.exit_code == 0, again.output
 
@@ -122,6 +139,9 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     assert len(pd.read_csv(tables / "predictions.csv")) == 4
     assert pd.read_csv(tables / "confusion_matrix.csv")[["dark", "light"]].to_numpy().sum() == 4
     assert "on 40 images" in run("evaluate", folder, "-m", output / "classifier.npz").output
+    (tmp_path / "train.csv").write_bytes(kept.replace(b",test", b",train"))
+    judged = run("evaluate", folder, "-m", output, "--split", tmp_path / "train.csv")
+    assert "train.csv: expected test images, found only train, validation" in judged.output
 
     image = next((folder / "light").iterdir())
     predicted = run("predict", "-m", output, image, "--top", 2)
@@ -141,6 +161,8 @@ def test_crossval_command(folder, weights, tmp_path):
 def test_a_users_mistake_gets_a_line_and_no_traceback(folder, weights, tmp_path, monkeypatch):
     monkeypatch.setenv("ALEXNET_DATA", str(tmp_path / "empty"))
     (tmp_path / "text.png").write_text("no image")
+    cut = tmp_path / "cut.npz"
+    cut.write_bytes(UCMERCED_CLASSIFIER.read_bytes()[:100_000])
     for arguments, message in (
         (["finetune", "-o", tmp_path / "x"], "fetch alexnet"),
         (["finetune", "-o", tmp_path / "x", "--weights", weights], "fetch ucmerced"),
@@ -148,6 +170,7 @@ def test_a_users_mistake_gets_a_line_and_no_traceback(folder, weights, tmp_path,
         (["predict", "-m", tmp_path, next((folder / "dark").iterdir())], "classifier.npz"),
         (["predict", "-m", weights, next((folder / "dark").iterdir())], "any.npz: expected a clas"),
         (["evaluate", folder], "expected folders of the model's classes, agricultural"),
+        (["predict", "-m", cut, next((folder / "dark").iterdir())], "cut.npz: expected a clas"),
         (["predict", "-m", tmp_path, tmp_path / "text.png"], "text.png"),
         (["predict", "-m", tmp_path, tmp_path / "absent.png"], "absent.png"),
     ):

@@ -18,6 +18,7 @@ import tensorflow as tf
 from distributed_worker import RECIPES, subsets, train
 from test_training import small_network
 
+from alexnet_lib.distributed import Replicas
 from alexnet_lib.training import batches, finetune
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
@@ -114,7 +115,7 @@ def test_a_killed_worker_is_an_error_and_the_run_resumes(folder, expected, pair)
     for worker in range(2):
         assert_same(load(folder, "resume", worker=worker), expected["features"])
         assert str(load(folder, "differ", worker=worker)["error"]).startswith(
-            "ValueError: the workers differ in settings. Give"
+            "ValueError: the workers differ in seed. Give"
         )
     assert len((checkpoints / "history.csv").read_text().splitlines()) == 4
 
@@ -146,5 +147,7 @@ def test_the_model_and_the_batch_must_fit_the_strategy(folder):
         finetune(small_network(), *data, recipe, strategy=strategy)
     with strategy.scope():
         model = small_network()
-    with pytest.raises(ValueError, match=r"all 1 replicas .* Received: 0"):
-        finetune(model, *data, recipe._replace(batch_size=0), strategy=strategy)
+    replicas = Replicas(strategy)
+    replicas.count = 3
+    with pytest.raises(ValueError, match=r"all 3 replicas .* Received: 2"):
+        replicas.check(model, batch_size=2)

@@ -1,5 +1,7 @@
 """The pre-processing contract, and its refusal of what would be silently wrong."""
 
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -82,6 +84,20 @@ def test_read_image(tmp_path):
         (tmp_path / name).write_bytes(encoded.tobytes())
         assert read_image(tmp_path / name).shape == (20, 30, 3)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
+
+
+def test_what_is_too_large_for_opencv_is_named(tmp_path):
+    """A PNG whose head says 40,000 by 40,000 pixels."""
+    size = (40_000).to_bytes(4, "big")
+    head = b"IHDR" + 2 * size + bytes([8, 2, 0, 0, 0])
+    chunks = [head, b"IDAT" + zlib.compress(b""), b"IEND"]
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        for chunk in chunks
+    )
+    (tmp_path / "mosaic.png").write_bytes(png)
+    with pytest.raises(ValueError, match=r"mosaic\.png: OpenCV cannot decode"):
+        read_image(tmp_path / "mosaic.png")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image"])

@@ -47,7 +47,7 @@ sys.exit(7) if i == 1 else time.sleep(600)"""
 
 
 def test_a_killed_worker_is_named(tmp_path):
-    with pytest.raises(WorkerFailed, match=r"^worker 1 was killed by signal 9$"):
+    with pytest.raises(WorkerFailed, match=r"^worker 1 was killed by signal 9 .+ last epoch\)$"):
         run_workers(python("os.kill(os.getpid(), 9) if i else __import__('time').sleep(600)"), 2)
 
 

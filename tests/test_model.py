@@ -1,5 +1,6 @@
 """The Keras model: names, shapes, every kind of weights file, and what is said of misfits."""
 
+import re
 import subprocess
 import sys
 import warnings
@@ -81,6 +82,13 @@ def test_keras_files_and_a_head_of_another_size(saved, name, weights):
     assert model.output.shape == (None, 5)
 
 
+def test_another_width_keeps_the_convolutions_alone(caffemodel, weights):
+    units = ", ".join(f"fc{i} (4096 units in the file, 8 in the model)" for i in (6, 7))
+    with pytest.warns(UserWarning, match=re.escape(f"fresh: {units}, fc8 (1000 classes")):
+        model = AlexNet(caffemodel, classes=5, fc_units=8)
+    assert_holds(model, weights, CONVOLUTIONS)
+
+
 @pytest.mark.parametrize(
     "imports",
     [
@@ -139,7 +147,7 @@ def test_arguments_are_checked(options, message):
 
 @pytest.fixture
 def backbone():
-    return AlexNet(include_top=False)
+    return AlexNet(fc_units=8)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +157,9 @@ def backbone():
         ({}, "none of the model's layers"),
         ({"conv1/kernel": (11, 11, 3, 64), "conv1/bias": (64,)}, r"'conv1': expected kernel.*64"),
         ({"conv1/kernel": (11, 11, 3, 96)}, r"'conv1': expected kernel and bias.*None\]"),
+        ({"fc6/kernel": (9216, 8), "fc6/bias": (7,)}, r"'fc6': expected kernel and bias.*\(7,\)"),
+        ({"fc6/kernel": (9, 8), "fc6/bias": (8,)}, r"'fc6': expected kernel and bias.*\(9, 8\)"),
+        ({"fc8/kernel": (8, 1000)}, r"'fc8': expected kernel and bias.*None\]"),
     ],
 )
 def test_a_misfit_leaves_the_model_as_it_was(backbone, arrays, message, tmp_path, weights):

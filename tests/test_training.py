@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_lib.features import Features
+from alexnet_lib.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
 from alexnet_lib.training import (
     CONVOLUTIONS,
     RECIPES,
@@ -40,17 +41,19 @@ def subsets(features):
     return FeatureSubset(features, np.arange(40)), FeatureSubset(features, np.arange(40, 60))
 
 
-def small_network(classes=2, dropout=0.5):
-    """AlexNet's names on a network of few weights, the same ones every time."""
+def small_network(classes=2, dropout=0.5, units=32):
+    """AlexNet's names and kinds of layers with few weights, the same ones every time."""
     keras.utils.set_random_seed(1)
     x = inputs = keras.Input((227, 227, 3))
-    x = keras.layers.Conv2D(256, 8, strides=38, activation="relu", name="conv1")(x)
+    x = GroupedConv2D(32, 8, strides=38, activation="relu", name="conv1")(x)
+    x = LocalResponseNormalization(2, 1.0, 2e-5, 0.75)(x)
+    x = GroupedConv2D(256, 1, groups=2, activation="relu", name="conv2")(x)
     x = keras.layers.Identity(name="pool5")(x)
     x = keras.layers.Flatten()(x)
     for name in ("6", "7"):
-        x = keras.layers.Dense(16, activation="relu", name=f"fc{name}")(x)
+        x = FullyConnected(units, activation="relu", name=f"fc{name}")(x)
         x = keras.layers.Dropout(dropout, name=f"drop{name}")(x)
-    return keras.Model(inputs, keras.layers.Dense(classes, name="fc8")(x))
+    return keras.Model(inputs, FullyConnected(classes, name="fc8")(x))
 
 
 def test_learns_and_reports_every_epoch(subsets):
@@ -169,18 +172,51 @@ def test_a_killed_run_resumes_to_the_same_bits(subsets, optimizer, tmp_path, mon
 
 
 def test_a_checkpoint_of_another_run_is_refused(subsets, tmp_path):
-    finetune(small_network(), *subsets, RECIPE._replace(epochs=1), tmp_path, progress=False)
-    with pytest.raises(ValueError, match=r"checkpoint\.npz: checkpoint of another run"):
-        finetune(small_network(), *subsets, RECIPE, tmp_path, progress=False)
+    recipe, fewer = RECIPE._replace(epochs=1), subsets[0]._replace(indices=np.arange(39))
+    finetune(small_network(), *subsets, recipe, tmp_path, progress=False)
     other = small_network()
     other.get_layer("conv1").kernel.assign_add(other.get_layer("conv1").kernel)
-    with pytest.raises(ValueError, match="frozen weights differ"):
-        finetune(other, *subsets, RECIPE._replace(epochs=1), tmp_path, progress=False)
+    for model, train, settings, seed, differs in (
+        (small_network(), subsets[0], RECIPE, 0, "recipe"),
+        (small_network(), subsets[0], recipe, 1, "seed"),
+        (small_network(), fewer, recipe, 0, "images"),
+        (small_network(units=8), subsets[0], recipe, 0, "size of the head"),
+        (other, subsets[0], recipe, 0, "frozen weights"),
+    ):
+        message = rf"checkpoint\.npz: checkpoint of another run: differs in {differs}\."
+        with pytest.raises(ValueError, match=message):
+            finetune(model, train, subsets[1], settings, tmp_path, seed, progress=False)
+
+
+def test_a_damaged_checkpoint_is_named(subsets, tmp_path):
+    recipe = RECIPE._replace(epochs=1)
+    finetune(small_network(), *subsets, recipe, tmp_path, progress=False)
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"checkpoint\.npz: expected a checkpoint"):
+        finetune(small_network(), *subsets, recipe, tmp_path, progress=False)
+
+
+def test_what_a_killed_write_left_is_removed(subsets, tmp_path):
+    left = tmp_path / f".{'0' * 32}-checkpoint.npz"
+    left.touch()
+    finetune(small_network(), *subsets, RECIPE._replace(epochs=1), tmp_path, progress=False)
+    assert not left.exists()
+
+
+def test_weights_that_fail_in_the_last_step_are_not_kept(subsets, tmp_path, monkeypatch):
+    monkeypatch.setattr(_Run, "measure", lambda run, data: (np.nan, 0.0))
+    with pytest.raises(TrainingDiverged, match="epoch 0, validation: the loss is nan"):
+        finetune(small_network(), *subsets, RECIPE, tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_divergence_names_likely_causes(subsets):
-    recipe = RECIPE._replace(optimizer="sgd", learning_rate=1e30)
-    with pytest.raises(TrainingDiverged, match=r"epoch 0, step \d: the loss is .*learning rate"):
+    # The rate that is named is the one to change, not fc6's share of it.
+    recipe = RECIPE._replace(optimizer="sgd", learning_rate=1e30, schedule="constant")
+    recipe = recipe._replace(fc6_scale=0.5)
+    message = r"epoch 0, step \d: the loss is .*learning_rate is now 1e\+30"
+    with pytest.raises(TrainingDiverged, match=message):
         finetune(small_network(), *subsets, recipe, progress=False)
 
 
@@ -221,6 +257,9 @@ def test_all_layers_train_on_images(pictures):
         ({"layers": ("conv1", "fc8")}, "conv1 cannot train on features"),
         ({"optimizer": "adam"}, "Received: 'adam'"),
         ({"schedule": "step"}, "Received: 'step'"),
+        ({"layers": ()}, r"needs layers .* Received: layers=\(\)"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"batch_size": 0}, "batch_size=0"),
     ],
 )
 def test_recipes_are_checked(subsets, change, message):
