@@ -36,7 +36,7 @@ book: $(INSTALLED) ## Run every notebook, build the book and check every link in
 
 .PHONY: test
 test: $(INSTALLED) ## Test the library, then run every notebook against its stored outputs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: browse
 browse: $(INSTALLED) ## Read the built book in headless Chromium [SHOTS=folder for pictures]
