@@ -32,7 +32,7 @@ PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless")
 def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
     """Build AlexNet with a head to be trained.
 
-    He's widths suit inputs of about 1, and pool5's activations reach 150: fc6 starts narrower by
+    He's widths suit inputs of about 1, and pool5's activations reach 200: fc6 starts narrower by
     `FC6_SCALE`, by which recipes also slow its learning. A wider start gives logits so large that
     training begins by undoing them; a faster rate kills fc6's units.
 
