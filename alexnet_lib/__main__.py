@@ -240,7 +240,7 @@ def crossval(folder, output, recipe, epochs, seed, weights, fc_units, k):
 
     \b
     Example:
-      python -m alexnet_lib crossval -o data/results/frozen_5fold --fc-units 1024
+      python -m alexnet_lib crossval -o runs/frozen_5fold --fc-units 1024
     """  # noqa: D301 - click wants the character
     from alexnet_lib.cross_validation import crossval
     from alexnet_lib.dataset import duplicate_groups

@@ -8,13 +8,35 @@ import click
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from alexnet_lib.files import RESULTS
-from benchmarks import forward, growth, inputs, normalization, reading, roofline, startup, training
+from benchmarks import (
+    accuracy,
+    forward,
+    growth,
+    inputs,
+    normalization,
+    reading,
+    roofline,
+    startup,
+    training,
+)
 from benchmarks.compare import machine, short, write
 
 # Each module yields rows; a new benchmark is a new module in this list.
 MODULES = (forward, normalization, training, reading, inputs, startup)
-HEAD = ("work", "ours, ms", "peer", "peer, ms", "ratio", "share", "MiB", "peer's", "target", "met")
-WIDTHS = (47, 16, 27, 16, 8, 6, 7, 7, 17, 3)
+HEAD = (
+    "work",
+    "ours, ms",
+    "peer",
+    "peer, ms",
+    "ratio",
+    "runs",
+    "share",
+    "MiB",
+    "peer's",
+    "target",
+    "met",
+)
+WIDTHS = (62, 16, 27, 16, 8, 4, 6, 7, 7, 17, 3)
 
 
 @click.command()
@@ -35,9 +57,10 @@ def main(quick):
             rows.append(row)
             print(line(cells(row)), flush=True)
     results = {"speed": rows}
-    for name, records in (("roofline", roofline.layers(quick)), ("growth", growth.points(quick))):
+    tables = {"accuracy": accuracy.rows, "roofline": roofline.layers, "growth": growth.points}
+    for name, records in tables.items():
         results[name] = []
-        for record in records:
+        for record in records(quick):
             results[name].append(record)
             print(*(f"{key} {short(value)}" for key, value in record._asdict().items()), sep=", ")
     missed = [row for row in rows if row.met == 0]
@@ -50,15 +73,21 @@ def cells(row):
     """Format one row for the screen."""
     return (
         row.work,
-        f"{row.ours_ms:.3g} +- {row.ours_spread_ms:.2g}",
+        timed(row.ours_ms, row.ours_spread_ms),
         row.peer,
-        f"{row.peer_ms:.3g} +- {row.peer_spread_ms:.2g}",
+        timed(row.peer_ms, row.peer_spread_ms),
         f"{row.ratio:.3g}x",
+        row.runs,
         "" if row.share is None else f"{row.share:.0%}",
         *("" if value is None else f"{value:.0f}" for value in (row.ours_mib, row.peer_mib)),
         row.target or "",
         {None: "", 0: "no", 1: "yes"}[row.met],
     )
+
+
+def timed(median, spread):
+    """Format a time and, where there were several runs, its spread."""
+    return f"{median:.3g}" if spread is None else f"{median:.3g} +- {spread:.2g}"
 
 
 def line(cells):

@@ -1,11 +1,13 @@
 """Time two or more ways to do the same work, fairly on a machine that is not quiet."""
 
 import csv
+import functools
 import os
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -17,24 +19,31 @@ from alexnet_lib.files import atomic_path
 PACKAGES = ("numpy", "tensorflow", "keras", "onnxruntime", "opencv-python-headless", "protobuf")
 LIMIT = 1e-5  # what counts as the same float32 result
 PEAK = "SGEMM peak"
-SGEMM_SIDE = 2048
+# Products (m, k) x (k, n), of which the fastest is the peak: two squares, and conv3 of 32 images
+# written as a product. Larger ones gain less than a percent.
+PRODUCTS = ((2048, 2048, 2048), (3072, 3072, 3072), (5408, 2304, 384))
 
 
 class Row(NamedTuple):
-    """One line of the table: times are medians in milliseconds, with half the quartiles' gap.
+    """One line of the table: times are medians in milliseconds of `runs` timed runs each.
 
-    `ratio` is the peer's time over ours: above 1, ours is faster. `share` is that ratio to the
-    limit that the machine sets, measured in the same turns, where there is one. Memory is in MiB
-    above the interpreter's with its modules loaded, and None where it was not measured. `target`
-    says what was to be reached, and `met` whether it was, 1 or 0.
+    The spread is half the quartiles' gap, None for a single run. `ratio` is the peer's time over
+    ours: above 1, ours is faster. `share` is that ratio to the limit that the machine sets,
+    measured in the same turns: a product of matrices for arithmetic, a copy for what memory must
+    carry, a plain read for a file, decoding for image files, importing TensorFlow for a cold
+    start. It is None where nothing plain sets one: opening a mapped file reads next to nothing,
+    importing `alexnet_lib` is to avoid what would be its limit, and epochs of the head and the
+    whole story are many kinds of work one after the other. Memory is in MiB above the
+    interpreter's with its modules loaded, and None where it was not measured. `target` says what
+    was to be reached, and `met` whether it was, 1 or 0.
     """
 
     work: str
     ours_ms: float
-    ours_spread_ms: float
+    ours_spread_ms: float | None
     peer: str
     peer_ms: float
-    peer_spread_ms: float
+    peer_spread_ms: float | None
     ratio: float
     runs: int
     share: float | None = None
@@ -45,7 +54,10 @@ class Row(NamedTuple):
 
 
 def time_in_turns(functions, runs, warm_up=True):
-    """Time functions in turns, ABAB..., so that the machine's other load hits all of them alike.
+    """Time functions in turns, so that the machine's other load hits all of them alike.
+
+    Every round begins with another one, and once each has begun, the order turns round: nobody
+    always comes first, or always after the same one, whose threads and memory it may meet.
 
     Args:
         functions: a dict from name to a function without arguments.
@@ -58,8 +70,11 @@ def time_in_turns(functions, runs, warm_up=True):
     for function in functions.values() if warm_up else ():
         function()
     times = {name: [] for name in functions}
-    for _ in range(runs):
-        for name, function in functions.items():
+    names = list(functions)
+    for turn in range(runs):
+        laps, first = divmod(turn, len(names))
+        for name in (names[first:] + names[:first])[:: -1 if laps % 2 else 1]:
+            function = functions[name]
             start = time.perf_counter()
             function()
             times[name].append(1000 * (time.perf_counter() - start))
@@ -79,9 +94,7 @@ def row(work, ours, peer, times, memory=None, limit=PEAK, reach=None):
         reach: the ratio that was to be reached.
     """
     median = {name: float(np.median(values)) for name, values in times.items()}
-    spread = {
-        name: float(np.subtract(*np.percentile(times[name], [75, 25])) / 2) for name in (ours, peer)
-    }
+    spread = {name: _spread(times[name]) for name in (ours, peer)}
     memory = memory or {}
     ratio = median[peer] / median[ours]
     return Row(
@@ -101,18 +114,46 @@ def row(work, ours, peer, times, memory=None, limit=PEAK, reach=None):
     )
 
 
+def _spread(values):
+    """Return half the gap between the quartiles, or None of a single value."""
+    return float(np.subtract(*np.percentile(values, [75, 25])) / 2) if len(values) > 1 else None
+
+
+class Product(NamedTuple):
+    """A product of float32 matrices, (m, k) x (k, n), and a function that computes it."""
+
+    run: Callable
+    m: int
+    k: int
+    n: int
+
+    @property
+    def macs(self):
+        """The number of multiply-accumulates."""
+        return self.m * self.k * self.n
+
+
+@functools.cache
 def sgemm():
-    """Return a function that multiplies two float32 matrices, which is as fast as it gets."""
+    """Return that one of `PRODUCTS` which this machine computes fastest."""
+    products = [_product(*shape) for shape in PRODUCTS]
+    times = time_in_turns({product: product.run for product in products}, 5)
+    return min(products, key=lambda product: np.median(times[product]) / product.macs)
+
+
+def _product(m, k, n):
     import tensorflow as tf
 
-    # Not an argument: TensorFlow would compute the product of constants once.
-    matrix = tf.Variable(tf.random.stateless_uniform((SGEMM_SIDE, SGEMM_SIDE), (0, 0)))
-    return tf.function(lambda: matrix @ matrix)
+    # Not arguments: TensorFlow would compute the product of constants once.
+    a, b = (tf.Variable(tf.random.stateless_uniform(shape, (0, 0))) for shape in ((m, k), (k, n)))
+    multiply = tf.function(lambda: a @ b, autograph=False)
+    # The result is not copied out. A CPU has it when the call returns; a GPU is waited for.
+    return Product(lambda: (multiply(), tf.test.experimental.sync_devices()), m, k, n)
 
 
-def at_peak(times, macs):
-    """Turn the times of `sgemm` into what `macs` multiply-accumulates would take at that speed."""
-    return times | {PEAK: times[PEAK] * macs / SGEMM_SIDE**3}
+def at_peak(times, macs, peak):
+    """Turn the times of the `Product` `peak` into what `macs` would take at that speed."""
+    return times | {PEAK: times[PEAK] * macs / peak.macs}
 
 
 def check_equal(name, actual, expected, limit=LIMIT):

@@ -118,7 +118,8 @@ class OriginalGraph:
                     recipe.learning_rate, step, epoch_steps, decay, staircase=True
                 )
                 descent = v1.train.GradientDescentOptimizer(rate)
-                total = self.loss + recipe.l2 * penalty
+                # Not times 0: TensorFlow 1 would pass over all kernels for it.
+                total = self.loss + recipe.l2 * penalty if recipe.l2 else self.loss
                 self.train = descent.minimize(total, step, var_list=trained)
             self.session = v1.Session(graph=graph)
             if trained:

@@ -1,7 +1,9 @@
 """Reading a whole AlexNet from a `.caffemodel`: ours, OpenCV's importer, protobuf's parser.
 
-Times are taken in one process, with the file in the system's cache. Memory is each engine's own
-peak, in an interpreter of its own that has loaded the engine's modules before.
+Times are taken in one process, with the file in the system's cache. The limit is a plain read of
+the file's bytes into memory that is there; who maps the file saves that copy, too, and may beat it.
+Memory is each engine's own peak, in an interpreter of its own that has loaded the engine's modules
+before.
 """
 
 import sys
@@ -13,6 +15,7 @@ import numpy as np
 from benchmarks.compare import in_own_process, memory_mib, row, time_in_turns
 
 RUNS = 11
+READ = "plain read"
 
 
 def opener():
@@ -105,18 +108,19 @@ def rows(quick=False):
         for name, array in converter()(path).items():
             np.testing.assert_array_equal(array, weights[name], name)
         loads = {name: make() for name, make in ENGINES.items()}
-        times = time_in_turns(
-            {name: lambda load=load: load(path) for name, load in loads.items()},
-            1 if quick else RUNS,
-        )
+        functions = {name: lambda load=load: load(path) for name, load in loads.items()}
+        bytes_read = np.zeros(path.stat().st_size, np.uint8)
+        functions[READ] = lambda: path.open("rb", buffering=0).readinto(bytes_read)
+        times = time_in_turns(functions, 1 if quick else RUNS)
         memory = {name: float(in_own_process("benchmarks.reading", name, path)) for name in ENGINES}
         file_mib = path.stat().st_size / 2**20
     for ours in ("open", "open and touch"):
         for peer in ("OpenCV", "protobuf"):
-            yield row(f"{ours} a 244 MB .caffemodel", ours, peer, times, memory, reach=3.0)
+            limit = READ if ours == "open and touch" else None
+            yield row(f"{ours} a 244 MB .caffemodel", ours, peer, times, memory, limit, reach=3.0)
     ours, most = "open and convert", MOST_MEMORY * file_mib
     for peer in ("OpenCV", "protobuf"):
-        found = row(f"{ours} a 244 MB .caffemodel", ours, peer, times, memory)
+        found = row(f"{ours} a 244 MB .caffemodel", ours, peer, times, memory, READ)
         yield found._replace(target=f"at most {most:.0f} MiB", met=int(found.ours_mib <= most))
 
 

@@ -1,8 +1,8 @@
 """Training: a step of all layers, an epoch of the head, and the whole story from file to matrix.
 
 Plain gradient descent and no dropout in all of them, so that results can be compared. The story is
-told with a fifth of the images; `python -m benchmarks.training` tells it with as many as UC Merced
-has, which takes ten minutes.
+told with a fifth of the images; `python -m benchmarks.training` tells it once with as many as UC
+Merced has, which takes ten minutes.
 """
 
 import tempfile
@@ -12,12 +12,16 @@ import numpy as np
 
 from benchmarks.compare import PEAK, at_peak, check_equal, row, sgemm, time_in_turns
 
-STEP_RUNS, EPOCH_RUNS = 5, 3
+STEP_RUNS, EPOCH_RUNS, STORY_RUNS = 5, 3, 3
 BATCH = 32
-EPOCH_IMAGES = {1: 128, 8: 64}  # by views
+EPOCH_IMAGES = {1: 512, 8: 128}  # by views
 STORY_PER_CLASS, STORY_EPOCHS = 20, 20
 ALL_PER_CLASS = 100
 ORIGINAL, KERAS = "TF 1 graph", "Keras groups"
+# How far two ways' steps may be apart, in parts of the step. Keras' gradient of a convolution in
+# groups is another kernel, which rounds differently: now and then a ReLU lets one value pass in one
+# way and not in the other, and a few numbers differ by some percent.
+SAME_STEP = {ORIGINAL: 1e-3, KERAS: 1e-2}
 
 
 def rows(quick=False):
@@ -62,9 +66,9 @@ def step_of(run, images, labels):
     """Return a function that takes one step with a batch and returns the loss before it."""
     import tensorflow as tf
 
-    x, y = tf.constant(images), tf.constant(labels)
     size, number = tf.constant(len(labels)), tf.constant(0)
-    return lambda: float(run.step(x, y, size, number)[0])
+    # The batch comes from NumPy in every step, as it does for TensorFlow 1.
+    return lambda: float(run.step(tf.constant(images), tf.constant(labels), size, number)[0])
 
 
 def noise_images(count):
@@ -84,27 +88,23 @@ def all_layers_recipe():
     return Recipe(CONVOLUTIONS + FC, "sgd", schedule="constant", **rates)
 
 
-def step_of_all_layers(batch):
-    """Return a function that takes one step of all layers in the library's loop."""
+def run_of_all_layers():
+    """Return the library's loop over all layers, ready for `step_of`."""
     from alexnet_lib.training import ImageSubset
     from alexnet_lib.weights import stand_in_weights
 
-    run = run_of(network(stand_in_weights()), all_layers_recipe(), ImageSubset(None, None))
-    return step_of(run, *noise_images(batch))
+    return run_of(network(stand_in_weights()), all_layers_recipe(), ImageSubset(None, None))
 
 
 def check_same_step(name, before, actual, expected):
-    """Raise AssertionError where two ways moved the weights differently.
-
-    Compared are whole steps: engines round differently, so that now and then a ReLU lets one value
-    pass in one way and not in the other, and a few numbers of a gradient differ by some percent.
-    """
+    """Raise AssertionError where `name` moved the weights differently, by more than `SAME_STEP`."""
     for key, after in expected.items():
         step = np.linalg.norm(after - before[key])
-        # A step is thousands of times smaller than the weights, so that the last bit counts.
-        last_bits = np.sqrt(after.size) * np.spacing(np.abs(after).max())
+        # A step is thousands of times smaller than the weights: a few may round to the next one.
+        last_bits = 4 * np.spacing(np.abs(after).max())
         error = np.linalg.norm(actual[key] - after)
-        assert error <= 0.01 * step + last_bits, f"{name}: {key}, {error:.1e} of {step:.1e}"
+        limit = SAME_STEP[name] * step + last_bits
+        assert error <= limit, f"{name}: {key}, {error:.1e} of {step:.1e}"
 
 
 def all_layers(quick):
@@ -131,8 +131,9 @@ def all_layers(quick):
         check_equal(f"{name}: loss", losses[name], losses["ours"])
         check_same_step(name, weights, after[name], after["ours"])
     peak = sgemm()
-    functions[PEAK] = lambda: peak().numpy()
-    times = at_peak(time_in_turns(functions, 1 if quick else STEP_RUNS), training_macs(batch))
+    functions[PEAK] = peak.run
+    times = time_in_turns(functions, 1 if quick else STEP_RUNS)
+    times = at_peak(times, training_macs(batch), peak)
     for peer, reach in {ORIGINAL: 1.3, KERAS: None, PEAK: 0.7}.items():
         yield row(f"training step, all layers, batch {batch}", "ours", peer, times, reach=reach)
 
@@ -141,7 +142,8 @@ def frozen_convolutions(quick):
     """Yield the rows of an epoch of fc6-fc8 on frozen convolutions, by the original recipe.
 
     With 8 views, a step takes all views of its images. The peer has its images in memory, in all
-    views, as ours has its features.
+    views, as ours has its features. Computing these once before the first epoch is not timed here;
+    it is a part of the whole story.
     """
     from alexnet_lib.features import VIEWS, Features, decode, encode
     from alexnet_lib.model import model_weights
@@ -172,7 +174,7 @@ def frozen_convolutions(quick):
         run = run_of(model, recipe, subset)
         x, y = decode(codes[parts[0]], step), labels[parts[0]]
         check_equal("loss of the head", step_of(run, x, y)(), original.step(None, y, pool5=x))
-        check_same_step("the head", weights, original.weights(), model_weights(model))
+        check_same_step(ORIGINAL, weights, original.weights(), model_weights(model))
 
         def recompute(original=original, images=images, labels=labels, parts=parts):
             for part in parts:
@@ -183,42 +185,52 @@ def frozen_convolutions(quick):
             ORIGINAL: recompute,
         }
         times = time_in_turns(functions, 1 if quick else EPOCH_RUNS)
-        work = f"frozen convolutions, {len(parts)} steps of {batch}, {views} view(s)"
+        shown = "1 view" if views == 1 else f"{views} views"
+        work = f"frozen epoch, {len(labels) // views} images in {shown}, features at hand"
         yield row(work, "ours", ORIGINAL, times, reach=reach)
 
 
-def whole_story(quick, per_class=STORY_PER_CLASS):
+def whole_story(quick, per_class=STORY_PER_CLASS, runs=STORY_RUNS):
     """Yield the row of all that it takes from a file of weights to a confusion matrix.
 
     The peer parses the file with protobuf, keeps all images in memory and, in every step, computes
-    the convolutions anew. Both take the same batches in the same order.
+    the convolutions anew. Both take the same batches in the same order. A small story is told and
+    compared before, which is the warm-up, too.
     """
     from alexnet_lib.caffemodel import write_caffemodel
     from alexnet_lib.scenes import write_scenes
     from alexnet_lib.training import RECIPES
     from alexnet_lib.weights import stand_in_weights, tensorflow_to_caffe
 
-    recipe = RECIPES["original"]._replace(epochs=1 if quick else STORY_EPOCHS)
+    short = RECIPES["original"]._replace(epochs=1)
+    recipe = short if quick else short._replace(epochs=STORY_EPOCHS)
+    stories = {"ours": our_story, ORIGINAL: original_story}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "alexnet.caffemodel"
         write_caffemodel(path, tensorflow_to_caffe(stand_in_weights(classes=21)))
-        scenes = write_scenes(Path(folder) / "scenes", 1 if quick else per_class)
+        scenes = write_scenes(Path(folder) / "small", 1)
+        check_same_end(*(story(path, scenes, short) for story in stories.values()))
+        if not quick:
+            scenes = write_scenes(Path(folder) / "scenes", per_class)
         results = {}
 
-        def keep(name, story):
-            results[name] = story(path, scenes, recipe)
+        def tell(name):
+            results[name] = stories[name](path, scenes, recipe)
 
-        functions = {
-            "ours": lambda: keep("ours", our_story),
-            ORIGINAL: lambda: keep(ORIGINAL, original_story),
-        }
-        times = time_in_turns(functions, runs=1, warm_up=False)
-    ours, theirs = results["ours"], results[ORIGINAL]
+        functions = {name: lambda name=name: tell(name) for name in stories}
+        times = time_in_turns(functions, 1 if quick else runs, warm_up=False)
+    check_same_end(results["ours"], results[ORIGINAL])
+    count = len(results["ours"].classes) * (1 if quick else per_class)
+    work = f"file to matrix, {count} images, {recipe.epochs} epochs"
+    if runs == 1:
+        work += ", one run"
+    yield row(work, "ours", ORIGINAL, times, reach=4.0)
+
+
+def check_same_end(ours, theirs):
+    """Raise AssertionError where two stories end with other probabilities."""
     # Features are kept in one byte a value, so the two ways do not end with the same bits.
     np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=0.01)
-    count = len(ours.classes) * (1 if quick else per_class)
-    work = f"file to matrix, {count} images, {recipe.epochs} epochs"
-    yield row(work, "ours", ORIGINAL, times, reach=4.0)
 
 
 def parts_of(images):
@@ -285,4 +297,4 @@ if __name__ == "__main__":
     from alexnet_lib.files import RESULTS
     from benchmarks.compare import machine, write
 
-    write(RESULTS / "story.csv", [*whole_story(False, ALL_PER_CLASS)], machine())
+    write(RESULTS / "story.csv", [*whole_story(False, ALL_PER_CLASS, runs=1)], machine())

@@ -5,9 +5,19 @@ import csv
 import numpy as np
 import pytest
 
+from alexnet_lib.scenes import write_scenes
 from benchmarks import __main__ as command
-from benchmarks import forward, inputs, normalization, reading, roofline, training
-from benchmarks.compare import PEAK, SGEMM_SIDE, at_peak, check_equal, in_own_process, row
+from benchmarks import accuracy, forward, growth, inputs, normalization, reading, roofline, training
+from benchmarks.compare import (
+    PEAK,
+    Product,
+    at_peak,
+    check_equal,
+    in_own_process,
+    row,
+    sgemm,
+    time_in_turns,
+)
 
 TIMES = {"ours": np.array([10.0, 11.0, 14.0]), "peer": np.array([30.0, 22.0, 40.0])}
 
@@ -22,11 +32,22 @@ def test_a_row_compares_medians():
     assert (found.target, found.met) == ("at least 2.5x", 1)
     assert row("work", "ours", "peer", TIMES, reach=3).met == 0
     assert row("work", "ours", "peer", TIMES).met is None
+    single = {name: values[:1] for name, values in TIMES.items()}
+    assert row("work", "ours", "peer", single).ours_spread_ms is None
 
 
 def test_the_peak_is_scaled_to_the_work():
-    times = at_peak({PEAK: np.array([8.0]), "ours": np.array([6.0])}, macs=SGEMM_SIDE**3 / 2)
+    peak = Product(None, 2, 3, 4)
+    times = at_peak({PEAK: np.array([8.0]), "ours": np.array([6.0])}, 12, peak)
     assert times == {PEAK: [4.0], "ours": [6.0]}
+
+
+def test_turns_begin_with_another_one_and_then_turn_round():
+    called = []
+    functions = {name: lambda name=name: called.append(name) for name in "ABC"}
+    times = time_in_turns(functions, runs=5)
+    assert {name: len(values) for name, values in times.items()} == {"A": 5, "B": 5, "C": 5}
+    assert "".join(called) == "ABC" + "ABC" + "BCA" + "CAB" + "CBA" + "ACB"
 
 
 def test_a_wrong_answer_stops_the_run():
@@ -48,7 +69,8 @@ def test_results_carry_machine_and_versions(tmp_path):
     assert (found["work"], found["ratio"], found["target"], found["cpu"]) == (
         "w", "2.727", "", "some",
     )  # fmt: skip
-    assert command.cells(row("w", "ours", "peer", TIMES, reach=3))[-1] == "no"
+    shown = command.cells(row("w", "ours", "peer", TIMES, reach=3))
+    assert (shown[1], shown[5], shown[-1]) == ("11 +- 1", 3, "no")
 
 
 @pytest.mark.parametrize(
@@ -66,5 +88,20 @@ def test_the_roofline_has_every_layer_that_computes():
         "SGEMM", "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8",
     ]  # fmt: skip
     fc8 = layers["fc8"]
+    assert layers["SGEMM"].gflop == pytest.approx(2e-9 * sgemm().macs)
     assert fc8.gflop == pytest.approx(2e-9 * 2 * 4096 * 1000)  # 2 a MAC, two images
     assert fc8.gbyte == pytest.approx(4e-9 * (4096 * 1000 + 1000 + 2 * (4096 + 1000)))
+
+
+def test_one_byte_a_value_changes_no_class():
+    (found,) = accuracy.rows(quick=True)
+    assert found.images == 21
+    assert 0 < found.largest_error < 0.01
+    assert found.changed <= 1 / 21
+
+
+def test_a_stream_runs_in_a_limited_process(tmp_path):
+    write_scenes(tmp_path / "scenes", growth.SCENES // 21)
+    speed, mib = growth.measure("stream of files", folder=str(tmp_path), images=100)
+    assert speed > 0
+    assert mib < growth.ROOM_MIB
