@@ -11,6 +11,8 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 # Show progress at once, also where the output is a pipe or a log.
 export PYTHONUNBUFFERED := 1
+# Python keeps what it has compiled: importing TensorFlow then takes half the time.
+unexport PYTHONDONTWRITEBYTECODE
 # A backend chosen elsewhere would keep figures out of the notebooks.
 unexport MPLBACKEND
 

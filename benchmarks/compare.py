@@ -19,6 +19,7 @@ from alexnet_lib.files import atomic_path
 PACKAGES = ("numpy", "tensorflow", "keras", "onnxruntime", "opencv-python-headless", "protobuf")
 LIMIT = 1e-5  # what counts as the same float32 result
 PEAK = "SGEMM peak"
+PAUSE = 0.05  # seconds
 # Products (m, k) x (k, n), of which the fastest is the peak: two squares, and conv3 of 32 images
 # written as a product. Larger ones gain less than a percent.
 PRODUCTS = ((2048, 2048, 2048), (3072, 3072, 3072), (5408, 2304, 384))
@@ -53,16 +54,18 @@ class Row(NamedTuple):
     met: int | None = None
 
 
-def time_in_turns(functions, runs, warm_up=True):
+def time_in_turns(functions, runs, warm_up=True, pause=PAUSE):
     """Time functions in turns, so that the machine's other load hits all of them alike.
 
     Every round begins with another one, and once each has begun, the order turns round: nobody
-    always comes first, or always after the same one, whose threads and memory it may meet.
+    always comes first, or always after the same one, whose memory it may meet. A pause lets the
+    threads of the one before fall asleep, which some engines keep spinning for a while.
 
     Args:
         functions: a dict from name to a function without arguments.
         runs: how often each is timed.
         warm_up: call each once more before.
+        pause: seconds before each call.
 
     Returns:
         A dict from name to an array of `runs` times in milliseconds.
@@ -75,6 +78,7 @@ def time_in_turns(functions, runs, warm_up=True):
         laps, first = divmod(turn, len(names))
         for name in (names[first:] + names[:first])[:: -1 if laps % 2 else 1]:
             function = functions[name]
+            time.sleep(pause)
             start = time.perf_counter()
             function()
             times[name].append(1000 * (time.perf_counter() - start))
