@@ -36,8 +36,13 @@ class Images(NamedTuple):
 
     @property
     def names(self):
-        """The images' names, "class/stem", as splits and features refer to them."""
-        return tuple(os.path.splitext(file)[0] for file in self.files)
+        """The images' names, by `name_of`; made anew each time that they are asked for."""
+        return tuple(map(name_of, self.files))
+
+
+def name_of(file):
+    """Return the name, "class/stem", by which splits and features refer to an image's file."""
+    return os.path.splitext(file)[0]
 
 
 def find_ucmerced():

@@ -182,5 +182,5 @@ def evaluate(model, data, views=1, batch_size=64):
             chunks = [predict(x) for x, _ in batches(data, recipe, view=view)]
             total = total + np.concatenate(chunks) / views
     indices = np.asarray(data.indices)
-    names = tuple(source.names[i] for i in indices)
-    return Evaluation(source.labels[indices], np.asarray(total), source.classes, names)
+    names = np.array(source.names)[indices].tolist()
+    return Evaluation(source.labels[indices], np.asarray(total), source.classes, tuple(names))

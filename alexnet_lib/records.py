@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from alexnet_lib.dataset import in_threads
+from alexnet_lib.dataset import in_threads, name_of
 from alexnet_lib.files import atomic_path
 from alexnet_lib.images import read_image
 
@@ -93,7 +93,7 @@ def _encode(images, i):
         "image": cv2.imencode(".png", image)[1].tobytes(),
         "label": label,
         "class": images.classes[label].encode(),
-        "name": images.names[i].encode(),
+        "name": name_of(images.files[i]).encode(),
         "height": image.shape[0],
         "width": image.shape[1],
     }

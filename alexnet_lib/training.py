@@ -301,7 +301,10 @@ OPTIMIZERS = {
 
 def _digest(*subsets):
     """Digest which images, with which labels, are in each subset."""
-    parts = [[(data[0].names[i], int(data[0].labels[i])) for i in data.indices] for data in subsets]
+    parts = []
+    for source, indices in subsets:
+        names, labels = source.names, source.labels.tolist()
+        parts.append([(names[i], labels[i]) for i in indices])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
