@@ -10,28 +10,29 @@ import wrapt
 __version__ = "0.1.0"
 
 _HOMES = {
-    "architecture": ["LAYERS", "describe", "prototxt"],
-    "caffemodel": ["CaffeModelError", "read_caffemodel", "write_caffemodel"],
-    "classifier": ["Classifier", "load_classifier", "save_classifier"],
-    "cross_validation": ["crossval", "fresh_model"],
-    "dataset": ["Images", "duplicate_groups", "find_ucmerced", "read_folder"],
-    "distributed": ["WorkerLost", "process_strategy"],
-    "evaluation": ["Evaluation", "evaluate", "wilson_interval"],
-    "features": ["Features", "compute_features", "load_features", "save_features"],
+    "errors": ["AlexNetError"],
+    "port.architecture": ["LAYERS", "describe", "prototxt"],
+    "port.caffemodel": ["CaffeModelError", "read_caffemodel", "write_caffemodel"],
+    "finetuning.classifier": ["Classifier", "load_classifier", "save_classifier"],
+    "finetuning.cross_validation": ["crossval", "fresh_model"],
+    "images.folder": ["Images", "duplicate_groups", "find_ucmerced", "read_folder"],
+    "finetuning.replicas": ["WorkerLost", "process_strategy"],
+    "finetuning.evaluation": ["Evaluation", "evaluate", "wilson_interval"],
+    "images.features": ["Features", "compute_features", "load_features", "save_features"],
     "files": ["data_directory", "find_caffemodel"],
-    "images": ["preprocess_input", "read_image"],
-    "layers": [
+    "images.preprocessing": ["preprocess_input", "read_image"],
+    "port.layers": [
         "FullyConnected",
         "GroupedConv2D",
         "LocalResponseNormalization",
         "compiled",
         "local_response_normalization",
     ],
-    "model": ["AlexNet", "decode_predictions", "load_weights"],
-    "pipeline": ["augment", "eight_views", "image_dataset", "record_dataset"],
-    "records": ["check_records", "read_records", "write_records"],
-    "splits": ["apply_split", "k_folds", "read_split", "split", "write_split"],
-    "training": [
+    "port.alexnet": ["AlexNet", "decode_predictions", "load_weights"],
+    "images.batches": ["augment", "eight_views", "image_dataset", "record_dataset"],
+    "images.records": ["check_records", "read_records", "write_records"],
+    "images.splits": ["apply_split", "k_folds", "read_split", "split", "write_split"],
+    "finetuning.training": [
         "RECIPES",
         "FeatureSubset",
         "ImageSubset",
@@ -39,11 +40,11 @@ _HOMES = {
         "TrainingDiverged",
         "finetune",
     ],
-    "weights": [
+    "teaching.stand_in": ["stand_in_weights"],
+    "port.layouts": [
         "caffe_to_tensorflow",
         "load_npz",
         "save_npz",
-        "stand_in_weights",
         "tensorflow_to_caffe",
     ],
 }
@@ -67,4 +68,4 @@ def __dir__():
 def _register_layers(keras):
     """Make our layers known as soon as Keras is there, so that saved models just load."""
     if keras.backend.backend() == "tensorflow":
-        importlib.import_module(f"{__name__}.layers")
+        importlib.import_module(f"{__name__}.port.layers")

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from alexnet_lib import files
-from alexnet_lib.caffemodel import read_caffemodel, write_caffemodel
-from alexnet_lib.weights import caffe_to_tensorflow, load_npz, save_npz, tensorflow_to_caffe
+from alexnet_lib.errors import InputError, MissingFileError
+from alexnet_lib.port.caffemodel import read_caffemodel, write_caffemodel
+from alexnet_lib.port.layouts import caffe_to_tensorflow, load_npz, save_npz, tensorflow_to_caffe
 
 # TensorFlow's start-up notes would bury a command's own lines; what matters is raised.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -95,11 +96,11 @@ def convert(source, target):
 
 def _data(folder):
     """Read the images of a folder, by default UC Merced's in the data directory."""
-    from alexnet_lib.dataset import find_ucmerced, read_folder
+    from alexnet_lib.images.folder import find_ucmerced, read_folder
 
     folder = folder or find_ucmerced()
     if folder is None:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{files.data_directory()}: no UCMerced_LandUse/Images there. Run `python -m "
             "alexnet_lib fetch ucmerced`, or name a folder of class folders of your own."
         )
@@ -110,7 +111,7 @@ def _weights(weights):
     """Return the file of trained weights to start from."""
     found = weights or files.find_caffemodel()
     if found is None:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{files.data_directory()}: no .caffemodel there. Run `python -m alexnet_lib fetch "
             "alexnet`, or name a file with --weights."
         )
@@ -118,7 +119,7 @@ def _weights(weights):
 
 
 def _recipe(name, epochs):
-    from alexnet_lib.training import RECIPES
+    from alexnet_lib.finetuning.training import RECIPES
 
     recipe = RECIPES[name]
     return recipe if epochs is None else recipe._replace(epochs=epochs)
@@ -178,17 +179,28 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16, w
       python -m alexnet_lib finetune -o runs/two --recipe all-layers --workers 2
     """  # noqa: D301 - click wants the character
     if workers > 1 and not os.environ.get("TF_CONFIG"):
-        from alexnet_lib.launch import run_workers
+        from alexnet_lib.finetuning.launch import run_workers
 
         return run_workers([sys.executable, "-m", "alexnet_lib", *sys.argv[1:]], workers)
 
-    from alexnet_lib.classifier import Classifier, save_classifier
-    from alexnet_lib.cross_validation import fresh_model, settings_of, stages_of, subsets_of
-    from alexnet_lib.dataset import duplicate_groups
-    from alexnet_lib.distributed import Replicas, process_strategy
-    from alexnet_lib.evaluation import evaluate
-    from alexnet_lib.splits import UCMERCED_SPLIT, apply_split, read_split, split, write_split
-    from alexnet_lib.training import finetune
+    from alexnet_lib.finetuning.classifier import Classifier, save_classifier
+    from alexnet_lib.finetuning.cross_validation import (
+        fresh_model,
+        settings_of,
+        stages_of,
+        subsets_of,
+    )
+    from alexnet_lib.finetuning.evaluation import evaluate
+    from alexnet_lib.finetuning.replicas import Replicas, process_strategy
+    from alexnet_lib.finetuning.training import finetune
+    from alexnet_lib.images.folder import duplicate_groups
+    from alexnet_lib.images.splits import (
+        UCMERCED_SPLIT,
+        apply_split,
+        read_split,
+        split,
+        write_split,
+    )
 
     strategy = process_strategy()
     replicas = Replicas(strategy)
@@ -202,7 +214,7 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16, w
     part = apply_split(images, dealt)
     known = output / "split.csv"
     if known.exists() and read_split(known) != {name: dealt[name] for name in images.names}:
-        raise ValueError(
+        raise InputError(
             f"{known}: split of another run, with other images or another seed. Choose another "
             "folder, or remove this one to start anew"
         )
@@ -242,9 +254,9 @@ def crossval(folder, output, recipe, epochs, seed, weights, fc_units, k):
     Example:
       python -m alexnet_lib crossval -o runs/frozen_5fold --fc-units 1024
     """  # noqa: D301 - click wants the character
-    from alexnet_lib.cross_validation import crossval
-    from alexnet_lib.dataset import duplicate_groups
-    from alexnet_lib.features import VIEWS
+    from alexnet_lib.finetuning.cross_validation import crossval
+    from alexnet_lib.images.features import VIEWS
+    from alexnet_lib.images.folder import duplicate_groups
 
     weights, recipe = _weights(weights), _recipe(recipe, epochs)
     images = _data(folder)
@@ -275,7 +287,7 @@ _model_option = click.option(
 
 def _classifier(path):
     """Load what `--model` names."""
-    from alexnet_lib.classifier import UCMERCED_CLASSIFIER, load_classifier
+    from alexnet_lib.finetuning.classifier import UCMERCED_CLASSIFIER, load_classifier
 
     path = path or UCMERCED_CLASSIFIER
     return load_classifier(path / CLASSIFIER if path.is_dir() else path)
@@ -303,13 +315,13 @@ def evaluate(folder, model, split_file, views, output):
     """  # noqa: D301 - click wants the character
     import numpy as np
 
-    from alexnet_lib.evaluation import evaluate
-    from alexnet_lib.splits import UCMERCED_SPLIT, apply_split, read_split
-    from alexnet_lib.training import ImageSubset
+    from alexnet_lib.finetuning.evaluation import evaluate
+    from alexnet_lib.finetuning.training import ImageSubset
+    from alexnet_lib.images.splits import UCMERCED_SPLIT, apply_split, read_split
 
     classifier, images = _classifier(model), _data(folder)
     if images.classes != classifier.classes:
-        raise ValueError(
+        raise InputError(
             f"{images.folder}: expected folders of the model's classes, "
             f"{', '.join(classifier.classes)}, got {', '.join(images.classes)}"
         )
@@ -319,7 +331,7 @@ def evaluate(folder, model, split_file, views, output):
         with files.naming(path):
             subsets = apply_split(images, read_split(path))
         if "test" not in subsets:
-            raise ValueError(f"{path}: expected test images, found only {', '.join(subsets)}")
+            raise InputError(f"{path}: expected test images, found only {', '.join(subsets)}")
         indices = subsets["test"]
     result = evaluate(classifier.model, ImageSubset(images, indices), int(views))
     _show(result)
@@ -348,8 +360,8 @@ def predict(images, model, imagenet, top):
       python -m alexnet_lib predict -m runs/mine photograph.jpg
       python -m alexnet_lib predict --imagenet cat.jpg --top 3
     """  # noqa: D301 - click wants the character
-    from alexnet_lib.images import preprocess_input, read_image
-    from alexnet_lib.model import AlexNet, imagenet_classes
+    from alexnet_lib.images.preprocessing import preprocess_input, read_image
+    from alexnet_lib.port.alexnet import AlexNet, imagenet_classes
 
     if imagenet and model:
         raise click.UsageError("--imagenet and --model exclude each other.")

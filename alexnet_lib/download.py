@@ -15,6 +15,7 @@ from typing import NamedTuple
 import requests
 from tqdm import tqdm
 
+from alexnet_lib.errors import AlexNetError, InputError
 from alexnet_lib.files import checksum, data_directory
 
 try:
@@ -39,7 +40,7 @@ class OfficialFile(NamedTuple):
     size: int | None = None
 
 
-class FetchError(OSError):
+class FetchError(AlexNetError, OSError):
     """A file could not be had or installed; the message says why, in a line for each mirror."""
 
 
@@ -126,7 +127,7 @@ def _complete(part, url, official):
             return
         part.truncate(0)
         if before == 0 or restarted:
-            raise ValueError(f"{official.algorithm} {found}, expected {official.checksum}")
+            raise InputError(f"{official.algorithm} {found}, expected {official.checksum}")
         restarted = True  # the first part may have come from elsewhere, or before a change
 
 
@@ -151,14 +152,14 @@ def _receive(part, url, official):
         total = int(declared) if declared.isdecimal() else official.size
         limit = official.size or LARGEST
         if total is not None and (total > limit or official.size not in (None, total)):
-            raise ValueError(f"offers {total:,} bytes, expected {limit:,}")
+            raise InputError(f"offers {total:,} bytes, expected {limit:,}")
         passed_over = 0 if resumed else position
         with tqdm(None, official.name, total, initial=position, unit="B", unit_scale=True) as bar:
             for piece in response.iter_content(PIECE):
                 new, passed_over = piece[passed_over:], max(0, passed_over - len(piece))
                 position += len(new)
                 if new and position > limit:
-                    raise ValueError(f"sends more than {limit:,} bytes")
+                    raise InputError(f"sends more than {limit:,} bytes")
                 part.write(new)
                 bar.update(len(new))
         if position < (total or 0):  # old versions of urllib3 do not tell

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from tqdm import tqdm
 
 from alexnet_lib.download import FetchError, OfficialFile, verified_copy
+from alexnet_lib.errors import InputError
 from alexnet_lib.files import CAFFEMODEL, CAFFEMODEL_SHA1, data_directory, find_imagenet_weights
 
 # Checksum and size from tensorflow-datasets, the second address from torchgeo.
@@ -123,23 +124,23 @@ def _checked_images(contents):
     """
     members, images = contents.infolist(), {}
     if len(members) > MOST_MEMBERS:
-        raise ValueError(f"{len(members):,} members, expected at most {MOST_MEMBERS:,}")
+        raise InputError(f"{len(members):,} members, expected at most {MOST_MEMBERS:,}")
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in member.filename:
-            raise ValueError(f"{member.filename!r} leads out of the folder")
+            raise InputError(f"{member.filename!r} leads out of the folder")
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise ValueError(f"{member.filename!r} is a link")
+            raise InputError(f"{member.filename!r} is a link")
         if not IMAGE.fullmatch(member.filename):
             continue
         if member.filename in images:
-            raise ValueError(f"{member.filename!r} is there twice")
+            raise InputError(f"{member.filename!r} is there twice")
         if not 0 < member.file_size <= LARGEST_IMAGE:
-            raise ValueError(f"{member.filename!r} has {member.file_size:,} bytes")
+            raise InputError(f"{member.filename!r} has {member.file_size:,} bytes")
         images[member.filename] = member
     classes = {PurePosixPath(name).parent for name in images}
     if (len(classes), len(images)) != (CLASSES, IMAGES):
-        raise ValueError(
+        raise InputError(
             f"{len(images):,} images of {len(classes)} classes, expected {IMAGES:,} of {CLASSES}"
         )
     return list(images.values())

@@ -6,6 +6,8 @@ import os
 import uuid
 from pathlib import Path
 
+from alexnet_lib.errors import InputError, MissingFileError
+
 CARRIED = Path(__file__).resolve().parent.parent / "data"
 # Results of the book's own runs, with settings, seeds and versions.
 RESULTS = CARRIED / "results"
@@ -50,7 +52,7 @@ def naming(path):
     except ValueError as error:
         if str(path) in str(error):
             raise
-        raise ValueError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error}") from error
 
 
 def write_csv(path, table):
@@ -96,7 +98,7 @@ def find_imagenet_weights():
     if not other:
         return best
     seen = "none" if best is None else f"{best.name} with another checksum"
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"{folder}: expected {CAFFEMODEL} with SHA-1 {CAFFEMODEL_SHA1}, found {seen}. "
         "Run `python -m alexnet_lib fetch alexnet` to download it (244 MB), or set ALEXNET_DATA "
         "to the folder that has it."

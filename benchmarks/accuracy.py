@@ -26,12 +26,12 @@ def rows(quick=False):
     """Yield the row of pool5 in one byte, through the classifier that the book carries."""
     import keras
 
-    from alexnet_lib.classifier import load_classifier
-    from alexnet_lib.dataset import read_folder
-    from alexnet_lib.features import compute_features
-    from alexnet_lib.pipeline import image_dataset
-    from alexnet_lib.scenes import write_scenes
-    from alexnet_lib.training import FeatureSubset, part_for
+    from alexnet_lib.finetuning.classifier import load_classifier
+    from alexnet_lib.finetuning.training import FeatureSubset, part_for
+    from alexnet_lib.images.batches import image_dataset
+    from alexnet_lib.images.features import compute_features
+    from alexnet_lib.images.folder import read_folder
+    from alexnet_lib.teaching.scenes import write_scenes
 
     model = load_classifier().model
     convolutions = keras.Model(model.input, model.get_layer("pool5").output)

@@ -162,7 +162,7 @@ def at_peak(times, macs, peak):
 
 def check_equal(name, actual, expected, limit=LIMIT):
     """Raise AssertionError where two float32 results are not the same; see `relative_error`."""
-    from alexnet_lib.reference import relative_error
+    from alexnet_lib.port.engines import relative_error
 
     error = relative_error(np.asarray(actual), np.asarray(expected))
     assert error <= limit, f"{name}: differs by {error:.1e}, which is more than {limit:.0e}"

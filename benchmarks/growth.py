@@ -66,16 +66,16 @@ def points(quick=False):
 
 def images_of(mib):
     """Return how many images, as the network takes them, fill so much memory."""
-    from alexnet_lib.architecture import INPUT_SIZE
+    from alexnet_lib.port.architecture import INPUT_SIZE
 
     return int(mib * 2**20 / (4 * 3 * INPUT_SIZE**2))
 
 
 def write_scene_records(folder):
     """Write a few drawn scenes into `folder`/scenes, and as records."""
-    from alexnet_lib.dataset import read_folder
-    from alexnet_lib.records import write_records
-    from alexnet_lib.scenes import write_scenes
+    from alexnet_lib.images.folder import read_folder
+    from alexnet_lib.images.records import write_records
+    from alexnet_lib.teaching.scenes import write_scenes
 
     images = read_folder(write_scenes(Path(folder) / "scenes", SCENES // 21))
     write_records(folder, images, np.arange(RECORDS) % SCENES)
@@ -89,8 +89,8 @@ def measure(work, **options):
 
 def forward():
     """Return a function that, given a batch's size, returns the forward pass to be timed."""
-    from alexnet_lib.layers import compiled
-    from alexnet_lib.model import AlexNet
+    from alexnet_lib.port.alexnet import AlexNet
+    from alexnet_lib.port.layers import compiled
     from benchmarks.training import noise_images
 
     run = compiled(AlexNet())
@@ -132,8 +132,8 @@ def grow(make, batches, threads, seconds):
 
 def records(folder):
     """Return a function that, given a number of images, returns batches of them out of records."""
-    from alexnet_lib.pipeline import batches
-    from alexnet_lib.records import check_records, stream_records
+    from alexnet_lib.images.batches import batches
+    from alexnet_lib.images.records import check_records, stream_records
 
     index = check_records(folder)
 
@@ -151,8 +151,8 @@ def records(folder):
 
 def files(folder):
     """Do as `records` with image files."""
-    from alexnet_lib.dataset import read_folder
-    from alexnet_lib.pipeline import image_dataset
+    from alexnet_lib.images.batches import image_dataset
+    from alexnet_lib.images.folder import read_folder
 
     images = read_folder(Path(folder) / "scenes")
     return lambda number: image_dataset(images, np.arange(number) % SCENES, training=True)

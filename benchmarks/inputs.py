@@ -28,11 +28,11 @@ def rows(quick=False):
     import keras
     import tensorflow as tf
 
-    from alexnet_lib.architecture import INPUT_SIZE
-    from alexnet_lib.dataset import find_ucmerced, read_folder
-    from alexnet_lib.images import IMAGENET_MEAN, read_image
-    from alexnet_lib.pipeline import image_dataset
-    from alexnet_lib.scenes import write_scenes
+    from alexnet_lib.images.batches import image_dataset
+    from alexnet_lib.images.folder import find_ucmerced, read_folder
+    from alexnet_lib.images.preprocessing import IMAGENET_MEAN, read_image
+    from alexnet_lib.port.architecture import INPUT_SIZE
+    from alexnet_lib.teaching.scenes import write_scenes
     from benchmarks.training import noise_images, run_of_all_layers, step_of
 
     def keras_dataset(folder):

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from alexnet_lib.architecture import LRN, describe
-from alexnet_lib.layers import (
+from alexnet_lib.port.architecture import LRN, describe
+from alexnet_lib.port.layers import (
     FullyConnected,
     GroupedConv2D,
     LocalResponseNormalization,
@@ -25,7 +25,7 @@ def onnx_runtime(blobs):
     """Return a function from images, (batch, 3, 227, 227), to probabilities in ONNX Runtime."""
     import onnxruntime
 
-    from alexnet_lib.reference import onnx_model
+    from alexnet_lib.port.engines import onnx_model
 
     session = onnxruntime.InferenceSession(
         onnx_model(blobs).SerializeToString(), providers=["CPUExecutionProvider"]
@@ -37,7 +37,7 @@ def opencv_dnn(caffemodel, batch):
     """Return a function as `onnx_runtime` does, for OpenCV with all its speed-ups on."""
     import cv2
 
-    from alexnet_lib.architecture import prototxt
+    from alexnet_lib.port.architecture import prototxt
 
     text = np.frombuffer(prototxt(batch=batch).encode(), np.uint8)
     net = cv2.dnn.readNetFromCaffe(text, np.fromfile(caffemodel, np.uint8))

@@ -20,7 +20,7 @@ READ = "plain read"
 
 def opener():
     """Ours: the file is mapped, and no blob touched."""
-    from alexnet_lib.caffemodel import read_caffemodel
+    from alexnet_lib.port.caffemodel import read_caffemodel
 
     return read_caffemodel
 
@@ -41,7 +41,7 @@ def toucher():
 
 def converter():
     """Ours, and all of it brought into TensorFlow's layout."""
-    from alexnet_lib.weights import caffe_to_tensorflow
+    from alexnet_lib.port.layouts import caffe_to_tensorflow
 
     read = opener()
     return lambda path: caffe_to_tensorflow(read(path))
@@ -51,7 +51,7 @@ def opencv():
     """OpenCV's Caffe importer, which copies the weights into a network."""
     import cv2
 
-    from alexnet_lib.architecture import prototxt
+    from alexnet_lib.port.architecture import prototxt
 
     text = np.frombuffer(prototxt().encode(), np.uint8)
 
@@ -97,8 +97,9 @@ MOST_MEMORY = 1.3  # times the file, for converting it
 
 def rows(quick=False):
     """Yield the rows of the table, after a check that all engines read the same bits."""
-    from alexnet_lib.caffemodel import write_caffemodel
-    from alexnet_lib.weights import stand_in_weights, tensorflow_to_caffe
+    from alexnet_lib.port.caffemodel import write_caffemodel
+    from alexnet_lib.port.layouts import tensorflow_to_caffe
+    from alexnet_lib.teaching.stand_in import stand_in_weights
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "alexnet.caffemodel"

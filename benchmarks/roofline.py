@@ -32,8 +32,8 @@ def layers(quick=False):
     """
     import tensorflow as tf
 
-    from alexnet_lib.architecture import INPUT_SIZE, describe
-    from alexnet_lib.model import AlexNet
+    from alexnet_lib.port.alexnet import AlexNet
+    from alexnet_lib.port.architecture import INPUT_SIZE, describe
 
     numbers = tf.Variable(tf.zeros([COPY_MIB << 18]))
     peak = sgemm()
@@ -67,7 +67,7 @@ def layers(quick=False):
 
 def _chain(steps, x):
     """Return a function that runs layers one after the other, compiled together."""
-    from alexnet_lib.layers import compiled
+    from alexnet_lib.port.layers import compiled
 
     @compiled
     def run(x):

@@ -32,7 +32,7 @@ def main():
     """Measure with one worker, two and so on; write one table."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # before TensorFlow is loaded
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from alexnet_lib.launch import run_workers
+    from alexnet_lib.finetuning.launch import run_workers
 
     about = machine()
     rows = []
@@ -50,7 +50,7 @@ def measure(strategy, path):
     if hasattr(os, "sched_setaffinity"):  # before TensorFlow starts its threads, which inherit it
         worker = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[worker]})
-    from alexnet_lib.distributed import Replicas, process_strategy
+    from alexnet_lib.finetuning.replicas import Replicas, process_strategy
 
     replicas = Replicas(process_strategy() if strategy == MULTI_WORKER else None)
     with open(path, "w", newline="") if replicas.chief else open(os.devnull, "w") as file:
@@ -69,9 +69,9 @@ def works(replicas):
     """Yield what is timed: its name, the whole batch's size, its parameters and a function."""
     import tensorflow as tf
 
-    from alexnet_lib.cross_validation import fresh_model
-    from alexnet_lib.features import Features
-    from alexnet_lib.training import RECIPES, FeatureSubset, ImageSubset, _Run, part_for
+    from alexnet_lib.finetuning.cross_validation import fresh_model
+    from alexnet_lib.finetuning.training import RECIPES, FeatureSubset, ImageSubset, _Run, part_for
+    from alexnet_lib.images.features import Features
 
     with replicas.scope():
         model = fresh_model(CLASSES)

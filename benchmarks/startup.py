@@ -18,9 +18,9 @@ def rows(quick=False):
     """Yield the rows of the table, after checks of what the processes do."""
     import cv2
 
-    from alexnet_lib.classifier import Classifier, save_classifier
-    from alexnet_lib.cross_validation import fresh_model
-    from alexnet_lib.scenes import DRAW, draw_scene
+    from alexnet_lib.finetuning.classifier import Classifier, save_classifier
+    from alexnet_lib.finetuning.cross_validation import fresh_model
+    from alexnet_lib.teaching.scenes import DRAW, draw_scene
 
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)

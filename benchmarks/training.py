@@ -33,7 +33,7 @@ def rows(quick=False):
 
 def training_macs(batch):
     """Count the multiply-accumulates of a step: forward, and both gradients of every layer."""
-    from alexnet_lib.architecture import describe
+    from alexnet_lib.port.architecture import describe
 
     layers = [layer for layer in describe() if layer.kernel_shape]
     # Nobody asks for the gradient of the images.
@@ -42,8 +42,8 @@ def training_macs(batch):
 
 def network(weights):
     """Return our model of these weights, without dropout."""
-    from alexnet_lib.model import AlexNet
-    from alexnet_lib.weights import save_npz
+    from alexnet_lib.port.alexnet import AlexNet
+    from alexnet_lib.port.layouts import save_npz
 
     with tempfile.TemporaryDirectory() as folder:
         save_npz(f"{folder}/weights.npz", weights)
@@ -52,7 +52,7 @@ def network(weights):
 
 def run_of(model, recipe, data):
     """Return the library's training loop, ready for its first step."""
-    from alexnet_lib.training import _Run, part_for
+    from alexnet_lib.finetuning.training import _Run, part_for
 
     for layer in model.layers:
         layer.trainable = layer.name in recipe.layers or not layer.weights
@@ -73,7 +73,7 @@ def step_of(run, images, labels):
 
 def noise_images(count):
     """Return float32 images as `preprocess_input` scales them, and labels."""
-    from alexnet_lib.architecture import CLASSES, INPUT_SIZE
+    from alexnet_lib.port.architecture import CLASSES, INPUT_SIZE
 
     random = np.random.default_rng(0)
     images = random.uniform(-128, 128, (count, INPUT_SIZE, INPUT_SIZE, 3)).astype(np.float32)
@@ -82,7 +82,7 @@ def noise_images(count):
 
 def all_layers_recipe():
     """Return plain gradient descent of all layers at one rate."""
-    from alexnet_lib.training import CONVOLUTIONS, FC, Recipe
+    from alexnet_lib.finetuning.training import CONVOLUTIONS, FC, Recipe
 
     rates = {"learning_rate": 1e-3, "conv_learning_rate": 1e-3}
     return Recipe(CONVOLUTIONS + FC, "sgd", schedule="constant", **rates)
@@ -90,8 +90,8 @@ def all_layers_recipe():
 
 def run_of_all_layers():
     """Return the library's loop over all layers, ready for `step_of`."""
-    from alexnet_lib.training import ImageSubset
-    from alexnet_lib.weights import stand_in_weights
+    from alexnet_lib.finetuning.training import ImageSubset
+    from alexnet_lib.teaching.stand_in import stand_in_weights
 
     return run_of(network(stand_in_weights()), all_layers_recipe(), ImageSubset(None, None))
 
@@ -109,9 +109,9 @@ def check_same_step(name, before, actual, expected):
 
 def all_layers(quick):
     """Yield the rows of one step of all layers."""
-    from alexnet_lib.model import model_weights
-    from alexnet_lib.training import ImageSubset
-    from alexnet_lib.weights import stand_in_weights
+    from alexnet_lib.finetuning.training import ImageSubset
+    from alexnet_lib.port.alexnet import model_weights
+    from alexnet_lib.teaching.stand_in import stand_in_weights
     from benchmarks.networks import OriginalGraph, keras_groups
 
     recipe = all_layers_recipe()
@@ -145,11 +145,11 @@ def frozen_convolutions(quick):
     views, as ours has its features. Computing these once before the first epoch is not timed here;
     it is a part of the whole story.
     """
-    from alexnet_lib.features import VIEWS, Features, decode, encode
-    from alexnet_lib.model import model_weights
-    from alexnet_lib.pipeline import eight_views
-    from alexnet_lib.training import FC, RECIPES, FeatureSubset
-    from alexnet_lib.weights import stand_in_weights
+    from alexnet_lib.finetuning.training import FC, RECIPES, FeatureSubset
+    from alexnet_lib.images.batches import eight_views
+    from alexnet_lib.images.features import VIEWS, Features, decode, encode
+    from alexnet_lib.port.alexnet import model_weights
+    from alexnet_lib.teaching.stand_in import stand_in_weights
     from benchmarks.networks import OriginalGraph
 
     weights = stand_in_weights()
@@ -197,10 +197,11 @@ def whole_story(quick, per_class=STORY_PER_CLASS, runs=STORY_RUNS):
     the convolutions anew. Both take the same batches in the same order. A small story is told and
     compared before, which is the warm-up, too.
     """
-    from alexnet_lib.caffemodel import write_caffemodel
-    from alexnet_lib.scenes import write_scenes
-    from alexnet_lib.training import RECIPES
-    from alexnet_lib.weights import stand_in_weights, tensorflow_to_caffe
+    from alexnet_lib.finetuning.training import RECIPES
+    from alexnet_lib.port.caffemodel import write_caffemodel
+    from alexnet_lib.port.layouts import tensorflow_to_caffe
+    from alexnet_lib.teaching.scenes import write_scenes
+    from alexnet_lib.teaching.stand_in import stand_in_weights
 
     short = RECIPES["original"]._replace(epochs=1)
     recipe = short if quick else short._replace(epochs=STORY_EPOCHS)
@@ -241,11 +242,11 @@ def parts_of(images):
 
 def our_story(path, folder, recipe):
     """Do all with the library; return its `Evaluation` of the test images."""
-    from alexnet_lib.cross_validation import fresh_model
-    from alexnet_lib.dataset import read_folder
-    from alexnet_lib.evaluation import evaluate
-    from alexnet_lib.features import compute_features
-    from alexnet_lib.training import FeatureSubset, finetune
+    from alexnet_lib.finetuning.cross_validation import fresh_model
+    from alexnet_lib.finetuning.evaluation import evaluate
+    from alexnet_lib.finetuning.training import FeatureSubset, finetune
+    from alexnet_lib.images.features import compute_features
+    from alexnet_lib.images.folder import read_folder
 
     images = read_folder(folder)
     model = fresh_model(len(images.classes), 0, path)
@@ -261,11 +262,11 @@ def our_story(path, folder, recipe):
 
 def original_story(path, folder, recipe):
     """Do all in the old way; return its `Evaluation` of the test images."""
-    from alexnet_lib.dataset import read_folder
-    from alexnet_lib.evaluation import Evaluation
-    from alexnet_lib.images import preprocess_input, read_image
-    from alexnet_lib.training import FC
-    from alexnet_lib.weights import caffe_to_tensorflow
+    from alexnet_lib.finetuning.evaluation import Evaluation
+    from alexnet_lib.finetuning.training import FC
+    from alexnet_lib.images.folder import read_folder
+    from alexnet_lib.images.preprocessing import preprocess_input, read_image
+    from alexnet_lib.port.layouts import caffe_to_tensorflow
     from benchmarks.networks import OriginalGraph
     from benchmarks.reading import parsed_blobs
 

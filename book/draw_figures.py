@@ -5,8 +5,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from alexnet_lib import figures
-from alexnet_lib.figures import GREY, PALETTE
+from alexnet_lib.teaching import figures
+from alexnet_lib.teaching.figures import GREY, PALETTE
 
 IMAGES = Path(__file__).resolve().parent / "images"
 ARROW = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 1.3, "shrinkA": 2, "shrinkB": 2}

@@ -16,8 +16,8 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from alexnet_lib.dataset import find_ucmerced
 from alexnet_lib.files import CAFFEMODEL_SHA1, checksum, find_caffemodel
+from alexnet_lib.images.folder import find_ucmerced
 
 # The packages that compute what chapters show, and those that make pages of it.
 PACKAGES = [

@@ -16,10 +16,10 @@ import numpy as np
 import tensorflow as tf
 from test_training import small_network
 
-from alexnet_lib.dataset import read_folder
-from alexnet_lib.distributed import Replicas, WorkerLost, process_strategy
-from alexnet_lib.features import Features
-from alexnet_lib.training import FeatureSubset, ImageSubset, Recipe, _Run, finetune
+from alexnet_lib.finetuning.replicas import Replicas, WorkerLost, process_strategy
+from alexnet_lib.finetuning.training import FeatureSubset, ImageSubset, Recipe, _Run, finetune
+from alexnet_lib.images.features import Features
+from alexnet_lib.images.folder import read_folder
 
 # In neither do batches divide by 3 or 4 replicas, and the last is smaller than these.
 RECIPES = {

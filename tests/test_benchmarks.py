@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from alexnet_lib.scenes import write_scenes
+from alexnet_lib.teaching.scenes import write_scenes
 from benchmarks import __main__ as command
 from benchmarks import accuracy, forward, growth, inputs, normalization, reading, roofline, training
 from benchmarks.compare import (

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alexnet_lib import CaffeModelError, prototxt, read_caffemodel, write_caffemodel
-from alexnet_lib.architecture import weight_layers
+from alexnet_lib.port.architecture import weight_layers
 
 CASES = Counter()  # files given to the reader, by the kind of test
 
@@ -676,7 +676,7 @@ def in_own_process(script, *arguments):
     helpers = """
         import sys
         import numpy as np
-        from alexnet_lib.caffemodel import read_caffemodel
+        from alexnet_lib.port.caffemodel import read_caffemodel
 
         def memory(name):
             lines = open("/proc/self/status").read().splitlines()

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from alexnet_lib import AlexNet, load_npz, save_npz
-from alexnet_lib.classifier import (
+from alexnet_lib.finetuning.classifier import (
     UCMERCED_CLASSIFIER,
     Classifier,
     load_classifier,
     save_classifier,
 )
-from alexnet_lib.dataset import find_ucmerced, read_folder
-from alexnet_lib.evaluation import evaluate
-from alexnet_lib.splits import apply_split, read_split
-from alexnet_lib.training import ImageSubset
+from alexnet_lib.finetuning.evaluation import evaluate
+from alexnet_lib.finetuning.training import ImageSubset
+from alexnet_lib.images.folder import find_ucmerced, read_folder
+from alexnet_lib.images.splits import apply_split, read_split
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from alexnet_lib.dataset import duplicate_groups, find_ucmerced, read_folder
-from alexnet_lib.splits import read_split
+from alexnet_lib.images.folder import duplicate_groups, find_ucmerced, read_folder
+from alexnet_lib.images.splits import read_split
 
 
 def write_image(path, seed=0, size=(20, 30)):

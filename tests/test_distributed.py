@@ -18,8 +18,8 @@ import tensorflow as tf
 from distributed_worker import RECIPES, subsets, train
 from test_training import small_network
 
-from alexnet_lib.distributed import Replicas
-from alexnet_lib.training import batches, finetune
+from alexnet_lib.finetuning.replicas import Replicas
+from alexnet_lib.finetuning.training import batches, finetune
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 

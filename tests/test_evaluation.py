@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from alexnet_lib.evaluation import Evaluation, evaluate, wilson_interval
-from alexnet_lib.features import Features
-from alexnet_lib.training import FeatureSubset
+from alexnet_lib.finetuning.evaluation import Evaluation, evaluate, wilson_interval
+from alexnet_lib.finetuning.training import FeatureSubset
+from alexnet_lib.images.features import Features
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from alexnet_lib import AlexNet, find_caffemodel
-from alexnet_lib.dataset import find_ucmerced, read_folder
-from alexnet_lib.features import (
+from alexnet_lib.images.features import (
     Features,
     compute_features,
     decode,
@@ -13,6 +12,7 @@ from alexnet_lib.features import (
     load_features,
     save_features,
 )
+from alexnet_lib.images.folder import find_ucmerced, read_folder
 
 
 def test_error_of_the_code_is_half_a_step_of_the_root():

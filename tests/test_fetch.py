@@ -696,7 +696,8 @@ def test_both_are_fetched_and_one_failure_does_not_stop_the_other(serve, mirrors
 
 CHILD = """
 import os, sys
-from alexnet_lib import download, fetch
+from alexnet_lib import download
+from alexnet_lib import fetch
 download.PIECE = 10_000
 fetch.CLASSES, fetch.IMAGES = 3, 300
 fetch.UCMERCED = download.OfficialFile(*{official!r})

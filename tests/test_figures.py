@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alexnet_lib import figures
+from alexnet_lib.teaching import figures
 
 CLASSES = ["cat", "dog", "emu"]
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from alexnet_lib.launch import WorkerFailed, run_workers
+from alexnet_lib.finetuning.launch import WorkerFailed, run_workers
 
 SAY = "import json, os, sys; c = json.loads(os.environ['TF_CONFIG']); i = c['task']['index']; "
 
@@ -54,7 +54,7 @@ def test_a_killed_worker_is_named(tmp_path):
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     code = f"open(rf'{tmp_path}/{{i}}', 'w').write(str(os.getpid())); __import__('time').sleep(600)"
     launcher = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from alexnet_lib.launch import run_workers; "
+        [sys.executable, "-c", "import sys; from alexnet_lib.finetuning.launch import run_workers; "
          "run_workers(sys.argv[1:], 2)", *python(code)]
     )  # fmt: skip
     pids = []

@@ -14,9 +14,9 @@ from alexnet_lib import (
     GroupedConv2D,
     LocalResponseNormalization,
     compiled,
-    layers,
     local_response_normalization,
 )
+from alexnet_lib.port import layers
 
 ALEXNET = {"depth_radius": 2, "bias": 1.0, "alpha": 2e-5, "beta": 0.75}
 PARAMETERS = [
@@ -188,7 +188,8 @@ def test_training_works_without_onednn():
     """Without oneDNN, TensorFlow's kernels refuse groups, most of all fused ones in a graph."""
     program = """
 import keras, numpy as np
-from alexnet_lib import GroupedConv2D, LocalResponseNormalization, layers
+from alexnet_lib import GroupedConv2D, LocalResponseNormalization
+from alexnet_lib.port import layers
 assert not layers._kernels_take_groups()
 model = keras.Sequential([
     keras.Input((9, 9, 4)),

@@ -11,7 +11,7 @@ import pytest
 
 import alexnet_lib
 from alexnet_lib import AlexNet, decode_predictions, files, load_weights, save_npz
-from alexnet_lib.model import imagenet_classes
+from alexnet_lib.port.alexnet import imagenet_classes
 
 
 @pytest.fixture(scope="module")

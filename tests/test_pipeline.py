@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 from alexnet_lib import preprocess_input, read_image
-from alexnet_lib.dataset import find_ucmerced, read_folder
-from alexnet_lib.images import IMAGENET_MEAN
-from alexnet_lib.pipeline import augment, eight_views, image_dataset, record_dataset
-from alexnet_lib.records import write_records
+from alexnet_lib.images.batches import augment, eight_views, image_dataset, record_dataset
+from alexnet_lib.images.folder import find_ucmerced, read_folder
+from alexnet_lib.images.preprocessing import IMAGENET_MEAN
+from alexnet_lib.images.records import write_records
 
 COUNT = 11
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from alexnet_lib import files, records
-from alexnet_lib.dataset import read_folder
-from alexnet_lib.records import check_records, read_records, write_records
+from alexnet_lib import files
+from alexnet_lib.images import records
+from alexnet_lib.images.folder import read_folder
+from alexnet_lib.images.records import check_records, read_records, write_records
 
 COUNT = 13
 

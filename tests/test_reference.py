@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alexnet_lib import LAYERS, AlexNet, find_caffemodel, preprocess_input, read_caffemodel
-from alexnet_lib.reference import (
+from alexnet_lib.port.engines import (
     keras_activations,
     onnx_activations,
     opencv_activations,

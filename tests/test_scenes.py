@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from alexnet_lib.dataset import duplicate_groups, read_folder
-from alexnet_lib.images import read_image
-from alexnet_lib.scenes import DRAW, draw_scene, write_scenes
-from alexnet_lib.splits import read_split
+from alexnet_lib.images.folder import duplicate_groups, read_folder
+from alexnet_lib.images.preprocessing import read_image
+from alexnet_lib.images.splits import read_split
+from alexnet_lib.teaching.scenes import DRAW, draw_scene, write_scenes
 
 PER_CLASS = 6
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet_lib.splits import (
+from alexnet_lib.images.splits import (
     SUBSETS,
     UCMERCED_SPLIT,
     apply_split,

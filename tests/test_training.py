@@ -6,9 +6,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from alexnet_lib.features import Features
-from alexnet_lib.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
-from alexnet_lib.training import (
+from alexnet_lib.finetuning.training import (
     CONVOLUTIONS,
     RECIPES,
     FeatureSubset,
@@ -20,7 +18,9 @@ from alexnet_lib.training import (
     finetune,
     learning_rate,
 )
-from alexnet_lib.weights import load_npz
+from alexnet_lib.images.features import Features
+from alexnet_lib.port.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
+from alexnet_lib.port.layouts import load_npz
 
 RECIPE = Recipe(optimizer="adamw", learning_rate=3e-3, batch_size=16, epochs=4)
 
@@ -224,7 +224,7 @@ def test_divergence_names_likely_causes(subsets):
 def pictures(tmp_path):
     import cv2
 
-    from alexnet_lib.dataset import read_folder
+    from alexnet_lib.images.folder import read_folder
 
     generator = np.random.default_rng(0)
     for kind, mean in (("dark", 60), ("light", 180)):

@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 
+from alexnet_lib.errors import InputError
 from alexnet_lib.files import CARRIED, atomic_path
 
 SUBSETS = ("train", "validation", "test")
@@ -29,7 +30,7 @@ def split(labels, groups=None, fractions=(0.8, 0.1, 0.1), seed=0):
         ValueError: for arguments that disagree, or a fraction that comes to no image at all.
     """
     if len(fractions) != 3 or min(fractions) < 0 or not np.isclose(sum(fractions), 1):
-        raise ValueError(
+        raise InputError(
             f"fractions must be three numbers that sum to 1. Received: fractions={fractions}"
         )
     part = _deal(labels, groups, fractions, seed)
@@ -37,7 +38,7 @@ def split(labels, groups=None, fractions=(0.8, 0.1, 0.1), seed=0):
         SUBSETS, fractions, np.bincount(part, minlength=3), strict=True
     ):
         if fraction > 0 and count == 0:
-            raise ValueError(
+            raise InputError(
                 f"no image comes to {subset!r} at fractions={fractions} of {len(part)} images: "
                 "more images or other fractions are needed"
             )
@@ -61,10 +62,10 @@ def k_folds(labels, groups=None, k=5, seed=0):
         ValueError: for arguments that disagree, or more folds than images to fill them.
     """
     if not isinstance(k, int) or k < 2:
-        raise ValueError(f"k must be an integer of at least 2. Received: k={k!r}")
+        raise InputError(f"k must be an integer of at least 2. Received: k={k!r}")
     fold = _deal(labels, groups, [1 / k] * k, seed)
     if np.unique(fold).size < k:
-        raise ValueError(f"{len(fold)} images do not fill {k} folds. Received: k={k}")
+        raise InputError(f"{len(fold)} images do not fill {k} folds. Received: k={k}")
     return fold
 
 
@@ -77,7 +78,7 @@ def _deal(labels, groups, fractions, seed):
         _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
         groups = np.argsort(np.argsort(first))[groups]
     if labels.ndim != 1 or not labels.size or groups.shape != labels.shape:
-        raise ValueError(
+        raise InputError(
             "expected labels and groups of (images,), at least one. "
             f"Received: shapes {labels.shape} and {groups.shape}"
         )
@@ -145,7 +146,7 @@ def read_split(path=UCMERCED_SPLIT):
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             if (header := next(reader, None)) != HEADER:
-                raise ValueError(f"line 1: expected {','.join(HEADER)}, found {header}")
+                raise InputError(f"line 1: expected {','.join(HEADER)}, found {header}")
             for row in reader:
                 if len(row) != 3 or row[0].split("/")[0] != row[1] or row[0].count("/") != 1:
                     wanted = "class/stem, the same class, a subset"
@@ -156,9 +157,9 @@ def read_split(path=UCMERCED_SPLIT):
                 else:
                     found[row[0]] = row[2]
                     continue
-                raise ValueError(f"line {reader.line_num}: expected {wanted}, found {row}")
+                raise InputError(f"line {reader.line_num}: expected {wanted}, found {row}")
     except (csv.Error, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error}") from error
     return found
 
 
@@ -181,7 +182,7 @@ def apply_split(images, split):
         (sorted(set(split) - names), "images of the split that are not there"),
     ):
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"{len(missing)} {text}: {', '.join(missing[:5])}"
                 f"{' ...' if len(missing) > 5 else ''}. Make a split of these images with `split`."
             )

@@ -9,9 +9,16 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from alexnet_lib.architecture import INPUT_SIZE
-from alexnet_lib.images import IMAGENET_MEAN, RESIZES, SHORT_SIDE, read_image, resize_image
-from alexnet_lib.records import PARALLEL, check_records, seed_pair, shuffle, stream_records
+from alexnet_lib.errors import InputError
+from alexnet_lib.images.preprocessing import (
+    IMAGENET_MEAN,
+    RESIZES,
+    SHORT_SIDE,
+    read_image,
+    resize_image,
+)
+from alexnet_lib.images.records import PARALLEL, check_records, seed_pair, shuffle, stream_records
+from alexnet_lib.port.architecture import INPUT_SIZE
 
 
 def image_dataset(images, indices=None, batch_size=32, shard=(0, 1), **options):
@@ -104,7 +111,7 @@ def batches(
         subtracted, and labels, int64 (batch,).
     """
     if resize not in RESIZES:
-        raise ValueError(f"resize must be one of {RESIZES}. Received: resize={resize!r}")
+        raise InputError(f"resize must be one of {RESIZES}. Received: resize={resize!r}")
     size = SHORT_SIDE if training else INPUT_SIZE
     totals = [min(batch_size, count - start) for start in range(0, count, batch_size)]
     rows = [len(range(shard[0], total, shard[1])) for total in totals]
@@ -151,7 +158,7 @@ def eight_views(images):
     """
     images = tf.convert_to_tensor(images)
     if images.shape.rank != 4 or images.shape[1] != images.shape[2]:
-        raise ValueError(
+        raise InputError(
             f"expected images of (batch, side, side, channels). Received: shape={images.shape}"
         )
     both = images, tf.transpose(images, [0, 2, 1, 3])
@@ -180,7 +187,7 @@ def augment(images, seed, area=(0.6, 1.0), brightness=0.1, contrast=0.2, shard=(
         ValueError: for strengths out of range.
     """
     if not 0 < area[0] <= area[1] <= 1 or brightness < 0 or not 0 <= contrast <= 1:
-        raise ValueError(
+        raise InputError(
             "expected 0 < area[0] <= area[1] <= 1, brightness from 0 and contrast from 0 to 1. "
             f"Received: area={area}, brightness={brightness}, contrast={contrast}"
         )

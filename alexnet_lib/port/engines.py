@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from alexnet_lib.architecture import CLASSES, INPUT_SIZE, LAYERS, describe, prototxt
+from alexnet_lib.errors import InputError
+from alexnet_lib.port.architecture import CLASSES, INPUT_SIZE, LAYERS, describe, prototxt
 
 
 def keras_activations(model, images):
@@ -130,7 +131,7 @@ def relative_error(actual, expected):
         ValueError: where the shapes differ.
     """
     if actual.shape != expected.shape:
-        raise ValueError(f"expected shape {expected.shape}, got {actual.shape}")
+        raise InputError(f"expected shape {expected.shape}, got {actual.shape}")
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 

@@ -12,7 +12,8 @@ import os
 import keras
 import tensorflow as tf
 
-from alexnet_lib.layers import compiled, fused
+from alexnet_lib.errors import AlexNetError, InputError
+from alexnet_lib.port.layers import compiled, fused
 
 # Seconds after which a worker that others wait for counts as lost: above the longest step, and the
 # chief's longest write of a checkpoint.
@@ -26,7 +27,7 @@ LOST = (
 )
 
 
-class WorkerLost(ConnectionError):
+class WorkerLost(AlexNetError, ConnectionError):
     """Another worker has ended or no longer answers; the run can go on from its checkpoint."""
 
 
@@ -97,9 +98,9 @@ class Replicas:
             return
         created = self.strategy.extended.variable_created_in_scope
         if not all(created(variable.value) for variable in model.weights):
-            raise ValueError("build the model inside `with strategy.scope():`")
+            raise InputError("build the model inside `with strategy.scope():`")
         if batch_size < self.count:
-            raise ValueError(
+            raise InputError(
                 f"recipe.batch_size is that of all {self.count} replicas together and must give "
                 f"each an image. Received: {batch_size}"
             )
@@ -112,7 +113,7 @@ class Replicas:
             self.strategy.experimental_distribute_values_from_function(lambda _: mine), axis=0
         ).numpy()
         if differ := [name for name, x in zip(facts, everyone.T, strict=True) if len({*x}) > 1]:
-            raise ValueError(
+            raise InputError(
                 f"the workers differ in {', '.join(differ)}. Give all of them the same files and "
                 "arguments, and a results folder on a file system that they share"
             )

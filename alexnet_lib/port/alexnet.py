@@ -11,7 +11,9 @@ import h5py
 import keras
 import numpy as np
 
-from alexnet_lib.architecture import (
+from alexnet_lib.errors import InputError
+from alexnet_lib.files import find_imagenet_weights, naming
+from alexnet_lib.port.architecture import (
     CLASSES,
     DROPOUT,
     FC_UNITS,
@@ -20,10 +22,9 @@ from alexnet_lib.architecture import (
     describe,
     weight_layers,
 )
-from alexnet_lib.caffemodel import read_caffemodel
-from alexnet_lib.files import find_imagenet_weights, naming
-from alexnet_lib.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
-from alexnet_lib.weights import caffe_to_tensorflow, load_npz
+from alexnet_lib.port.caffemodel import read_caffemodel
+from alexnet_lib.port.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
+from alexnet_lib.port.layouts import caffe_to_tensorflow, load_npz
 
 
 def AlexNet(
@@ -63,11 +64,11 @@ def AlexNet(
     """
     for name_, value in (("classes", classes), ("fc_units", fc_units)):
         if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name_} must be a positive integer. Received: {name_}={value!r}")
+            raise InputError(f"{name_} must be a positive integer. Received: {name_}={value!r}")
     if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be from 0 to below 1. Received: dropout={dropout}")
+        raise InputError(f"dropout must be from 0 to below 1. Received: dropout={dropout}")
     if weights is not None and not isinstance(weights, str | os.PathLike):
-        raise ValueError(
+        raise InputError(
             "weights must be None, 'imagenet' or a path to a weights file. "
             f"Received: weights={type(weights).__name__}"
         )
@@ -128,7 +129,7 @@ def load_weights(model, path):
     path = os.fspath(path)
     arrays = _read_weights(path)
     if strangers := {key.split("/")[0] for key in arrays} - set(weight_layers()):
-        raise ValueError(
+        raise InputError(
             f"{path}: layers that AlexNet does not have: {', '.join(sorted(strangers))}"
         )
     ready, fresh = [], {}
@@ -146,11 +147,11 @@ def load_weights(model, path):
             what = "classes" if layer.name == "fc8" else "units"
             fresh[layer.name] = f"{got[0][1]} {what} in the file, {expected[0][1]} in the model"
         else:
-            raise ValueError(
+            raise InputError(
                 f"{path}: layer {layer.name!r}: expected kernel and bias of {expected}, got {got}"
             )
     if not ready:
-        raise ValueError(f"{path}: expected weights of AlexNet, found none of the model's layers")
+        raise InputError(f"{path}: expected weights of AlexNet, found none of the model's layers")
     for layer, found in ready:
         layer.set_weights(found)
     if fresh:
@@ -198,8 +199,8 @@ def _read_weights(path):
             with zipfile.ZipFile(path) as archive:
                 return _read_keras_weights(io.BytesIO(archive.read("model.weights.h5")), path)
         except (zipfile.BadZipFile, KeyError) as error:
-            raise ValueError(f"{path}: expected a model that Keras saved: {error}") from error
-    raise ValueError(
+            raise InputError(f"{path}: expected a model that Keras saved: {error}") from error
+    raise InputError(
         "weights must be 'imagenet' or a path that ends in .caffemodel, .npz, .keras or "
         f".weights.h5. Received: {path!r}"
     )
@@ -221,7 +222,7 @@ def _read_keras_weights(file, path):
     except FileNotFoundError:
         raise
     except (OSError, KeyError) as error:
-        raise ValueError(f"{path}: expected weights that Keras saved: {error}") from error
+        raise InputError(f"{path}: expected weights that Keras saved: {error}") from error
     return arrays
 
 
@@ -231,7 +232,9 @@ def imagenet_classes():
 
     The names are WordNet's synonyms, joined by commas.
     """
-    text = (importlib.resources.files("alexnet_lib") / "imagenet_classes.tsv").read_text("utf-8")
+    text = (importlib.resources.files("alexnet_lib.port") / "imagenet_classes.tsv").read_text(
+        "utf-8"
+    )
     return tuple(tuple(line.split("\t")) for line in text.splitlines())
 
 
@@ -250,7 +253,7 @@ def decode_predictions(preds, top=5):
     """
     preds = np.asarray(preds)
     if preds.ndim != 2 or preds.shape[1] != CLASSES:
-        raise ValueError(
+        raise InputError(
             f"expected predictions of (batch, {CLASSES}), ImageNet's classes. "
             f"Received: shape={preds.shape}"
         )

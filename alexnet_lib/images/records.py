@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from alexnet_lib.dataset import in_threads, name_of
+from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import atomic_path
-from alexnet_lib.images import read_image
+from alexnet_lib.images.folder import in_threads, name_of
+from alexnet_lib.images.preprocessing import read_image
 
 FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
@@ -52,7 +53,7 @@ def write_records(folder, images, indices=None, subset="train", shards=4, seed=0
     folder = Path(folder)
     indices = np.arange(len(images.files)) if indices is None else np.asarray(indices)
     if not 1 <= shards <= len(indices):
-        raise ValueError(
+        raise InputError(
             f"shards must be from 1 to the number of images, {len(indices)}. "
             f"Received: shards={shards}"
         )
@@ -122,17 +123,17 @@ def check_records(folder, subset="train"):
         classes = index["classes"]
         expected = {folder / shard["file"]: shard["per_class"] for shard in index["shards"]}
     except FileNotFoundError:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{folder}: no {subset}.json, so nothing was written here, or the writing was cut "
             "short. Run `write_records` (again)."
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{folder / subset}.json: expected what `write_records` writes: {error!r}"
         ) from error
     for path, wanted in expected.items():
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: missing. Run `write_records` again.")
+            raise MissingFileError(f"{path}: missing. Run `write_records` again.")
         found = dict.fromkeys(classes, 0)
         records, number = iter(tf.data.TFRecordDataset(str(path))), 0
         with contextlib.suppress(StopIteration):
@@ -141,11 +142,11 @@ def check_records(folder, subset="train"):
                     example = tf.io.parse_single_example(next(records), FEATURES)
                     label, name = int(example["label"]), example["class"].numpy().decode()
                     if not 0 <= label < len(classes) or classes[label] != name:
-                        raise ValueError(f"label {label} is not class {name!r}")
+                        raise InputError(f"label {label} is not class {name!r}")
                 except UnicodeDecodeError as error:  # in TensorFlow's message, which quotes bytes
-                    raise ValueError(f"{path}: record {number} is no image's record") from error
+                    raise InputError(f"{path}: record {number} is no image's record") from error
                 except (tf.errors.OpError, ValueError) as error:
-                    raise ValueError(
+                    raise InputError(
                         f"{path}: record {number} is damaged: {getattr(error, 'message', error)}. "
                         "Run `write_records` again."
                     ) from error
@@ -153,7 +154,7 @@ def check_records(folder, subset="train"):
                 number += 1
         if found != wanted:
             differ = {name: found[name] for name in classes if found[name] != wanted.get(name)}
-            raise ValueError(
+            raise InputError(
                 f"{path}: expected {sum(wanted.values())} records, found {number}; per class "
                 f"expected { ({name: wanted.get(name) for name in differ}) }, found {differ}. "
                 "Run `write_records` again."

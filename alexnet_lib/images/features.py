@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alexnet_lib.errors import InputError
 from alexnet_lib.files import CARRIED, atomic_path
-from alexnet_lib.weights import open_npz
+from alexnet_lib.port.layouts import open_npz
 
 # pool5 of all 2,100 images of UC Merced, one view, through BVLC's convolutions.
 UCMERCED_FEATURES = CARRIED / "ucmerced_pool5.npz"
@@ -77,11 +78,11 @@ def compute_features(model, images, views=1, batch_size=64, progress=True):
     import tensorflow as tf
     from tqdm import tqdm
 
-    from alexnet_lib.layers import compiled
-    from alexnet_lib.pipeline import eight_views, image_dataset
+    from alexnet_lib.images.batches import eight_views, image_dataset
+    from alexnet_lib.port.layers import compiled
 
     if views not in (1, VIEWS):
-        raise ValueError(f"views must be 1 or {VIEWS}. Received: views={views}")
+        raise InputError(f"views must be 1 or {VIEWS}. Received: views={views}")
     convolutions = keras.Model(model.input, model.get_layer("pool5").output)
 
     @compiled
@@ -123,7 +124,7 @@ def load_features(path=UCMERCED_FEATURES):
         loaded = {name: file[name] for name in Features._fields}
     codes, labels, names = loaded["codes"], loaded["labels"], loaded["names"]
     if codes.shape[1:] != (len(labels), 6, 6, 256) or len(names) != len(labels):
-        raise ValueError(
+        raise InputError(
             f"{path}: expected codes of (views, {len(labels)}, 6, 6, 256) and as many names, "
             f"got {codes.shape} and {len(names)}"
         )

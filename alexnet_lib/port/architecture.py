@@ -7,6 +7,8 @@ al., 2014). Nothing here needs TensorFlow.
 import math
 from typing import NamedTuple
 
+from alexnet_lib.errors import InputError
+
 INPUT_SIZE = 227
 CLASSES = 1000
 FC_UNITS = 4096
@@ -98,7 +100,7 @@ def describe(classes=CLASSES, input_size=INPUT_SIZE, fc_units=FC_UNITS):
         if layer.type in ("Convolution", "Pooling"):
             side = (shape[0] + 2 * layer.pad - layer.kernel) // layer.stride + 1
             if side < 1:
-                raise ValueError(
+                raise InputError(
                     f"{layer.name}: its {layer.kernel}x{layer.kernel} window does not fit into "
                     f"{shape[0]}x{shape[1]}; use a larger input. Received: input_size={input_size}"
                 )
@@ -152,7 +154,7 @@ def prototxt(last="prob", classes=CLASSES, batch=1):
     """
     names = [layer.name for layer in LAYERS]
     if last not in names:
-        raise ValueError(f"last must be one of {', '.join(names)}. Received: last={last!r}")
+        raise InputError(f"last must be one of {', '.join(names)}. Received: last={last!r}")
     dims = " ".join(f"dim: {size}" for size in (batch, 3, INPUT_SIZE, INPUT_SIZE))
     text = [
         'name: "AlexNet"',

@@ -6,7 +6,8 @@ import seaborn as sns
 from cycler import cycler
 from matplotlib.patches import Polygon
 
-from alexnet_lib.architecture import CLASSES, describe
+from alexnet_lib.errors import InputError
+from alexnet_lib.port.architecture import CLASSES, describe
 
 # Okabe and Ito's palette, told apart with any colour vision; its yellow is too pale for lines.
 PALETTE = {
@@ -76,7 +77,7 @@ def plot_filters(kernel, columns=16, title="Filters", ax=None):
     """
     kernel = np.asarray(kernel)
     if kernel.ndim != 4 or kernel.shape[2] != 3:
-        raise ValueError(
+        raise InputError(
             f"expected a kernel of (height, width, 3, count). Received: shape={kernel.shape}"
         )
     height, width, _, count = kernel.shape
@@ -179,7 +180,7 @@ def plot_confusion(matrix, title="Confusion matrix", ax=None):
     names = (matrix.index.name, matrix.columns.name)
     rates = {"true": "recall (%)", "predicted": "precision (%)"}
     if sorted(map(str, names)) != sorted(rates) or list(matrix.index) != list(matrix.columns):
-        raise ValueError(
+        raise InputError(
             "expected the same classes in rows and columns, and axes named 'true' and 'predicted'. "
             f"Received: axes named {names}, shape={matrix.shape}"
         )

@@ -10,9 +10,10 @@ import zlib
 
 import numpy as np
 
-from alexnet_lib.architecture import CLASSES, weight_layers
-from alexnet_lib.caffemodel import let_go
-from alexnet_lib.files import UCMERCED_CLASSIFIER, atomic_path
+from alexnet_lib.errors import InputError
+from alexnet_lib.files import atomic_path
+from alexnet_lib.port.architecture import weight_layers
+from alexnet_lib.port.caffemodel import let_go
 
 BLOCK = 16  # outputs of a dense kernel that are transposed together, in the processor's cache
 
@@ -38,12 +39,12 @@ def caffe_to_tensorflow(blobs):
     weights = {}
     for name, layer_blobs in blobs.items():
         if name not in known:
-            raise ValueError(
+            raise InputError(
                 f"layer {name!r}: expected one of AlexNet's {', '.join(known)}; "
                 "is this another network's file?"
             )
         if len(layer_blobs) != 2:
-            raise ValueError(
+            raise InputError(
                 f"layer {name!r}: expected [weights, bias], got {len(layer_blobs)} blobs"
             )
         kernel, bias = layer_blobs
@@ -57,7 +58,7 @@ def caffe_to_tensorflow(blobs):
         # Legacy files pad dimensions with ones in front.
         padded = (1,) * (kernel.ndim - len(expected)) + expected
         if kernel.shape != padded or bias.size != outputs or bias.shape[-1:] != (outputs,):
-            raise ValueError(
+            raise InputError(
                 f"layer {name!r}: expected weights {expected} and bias ({outputs},), "
                 f"got {kernel.shape} and {bias.shape}"
             )
@@ -106,7 +107,7 @@ def tensorflow_to_caffe(weights):
         if name == "fc8" and bias is not None:
             expected = (expected[0], bias.size)
         if kernel is None or bias is None or kernel.shape != expected or bias.ndim != 1:
-            raise ValueError(
+            raise InputError(
                 f"layer {name!r}: expected one of AlexNet's {', '.join(known)} with kernel and "
                 f"bias of {expected} and {expected[-1:]}, got "
                 f"{[None if array is None else array.shape for array in (kernel, bias)]}"
@@ -126,7 +127,7 @@ def tensorflow_to_caffe(weights):
 def save_npz(path, weights):
     """Store weights as an uncompressed `.npz`, which needs no pickles; whole or not at all."""
     if not str(path).endswith(".npz"):
-        raise ValueError(f"expected a path that ends in .npz. Received: path={str(path)!r}")
+        raise InputError(f"expected a path that ends in .npz. Received: path={str(path)!r}")
     with atomic_path(path) as partial:
         np.savez(partial, **weights)
 
@@ -140,7 +141,7 @@ def open_npz(path, expected):
     except (
         KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError
     ) as error:  # fmt: skip
-        raise ValueError(f"{path}: expected {expected}: {error}") from error
+        raise InputError(f"{path}: expected {expected}: {error}") from error
 
 
 def load_npz(path):
@@ -154,34 +155,3 @@ def load_npz(path):
     """
     with open_npz(path, "an .npz of plain arrays, as `save_npz` writes it") as file:
         return dict(file)
-
-
-def stand_in_weights(seed=0, classes=CLASSES):
-    """Make a complete set of weights, for code and tests that must run without the official file.
-
-    The convolutions are those of the book's own classifier: BVLC's, fine-tuned on aerial images and
-    stored in half precision. The fully connected layers are He-normal noise, which keeps the
-    activations' scale from layer to layer, and have learned nothing.
-
-    Args:
-        seed: of the noise; the same seed gives the same weights.
-        classes: number of outputs of fc8.
-
-    Returns:
-        All 16 arrays in TensorFlow's layout.
-    """
-    generator = np.random.default_rng(seed)
-    trained = load_npz(UCMERCED_CLASSIFIER)
-    weights = {}
-    for name, row in weight_layers(classes).items():
-        if name.startswith("conv"):
-            kernel, bias = (trained[f"{name}/{part}"] for part in ("kernel", "bias"))
-        else:
-            kernel = generator.standard_normal(row.kernel_shape, np.float32)
-            kernel *= np.float32(np.sqrt(2 / row.kernel_shape[0]))
-            if name == "fc8":  # logits of a trained net's size, so that softmax is soft
-                kernel *= np.float32(0.01)
-            bias = np.full(row.layer.outputs, 0.1)
-        weights[f"{name}/kernel"] = kernel.astype(np.float32)
-        weights[f"{name}/bias"] = bias.astype(np.float32)
-    return weights

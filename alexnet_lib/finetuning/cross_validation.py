@@ -10,13 +10,10 @@ import keras
 import numpy as np
 import pandas as pd
 
-from alexnet_lib.architecture import FC_UNITS
-from alexnet_lib.evaluation import check_views, evaluate
-from alexnet_lib.features import VIEWS, Features, compute_features
+from alexnet_lib.errors import InputError
 from alexnet_lib.files import checksum, write_csv
-from alexnet_lib.model import AlexNet, load_weights
-from alexnet_lib.splits import k_folds, split
-from alexnet_lib.training import (
+from alexnet_lib.finetuning.evaluation import check_views, evaluate
+from alexnet_lib.finetuning.training import (
     CONVOLUTIONS,
     FC6_SCALE,
     RECIPES,
@@ -25,6 +22,10 @@ from alexnet_lib.training import (
     finetune,
     recipe_of,
 )
+from alexnet_lib.images.features import VIEWS, Features, compute_features
+from alexnet_lib.images.splits import k_folds, split
+from alexnet_lib.port.alexnet import AlexNet, load_weights
+from alexnet_lib.port.architecture import FC_UNITS
 
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless")
 
@@ -175,7 +176,7 @@ def _finished(folder, about):
     folds = pd.read_csv(path, **options)
     differ = [key for key in about if key not in folds or set(folds[key]) != {str(about[key])}]
     if differ:
-        raise ValueError(
+        raise InputError(
             f"{path}: results of another run: differs in {', '.join(differ)}. Choose another folder"
         )
     tables = pd.read_csv(path.with_name("predictions.csv"), **options)

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from alexnet_lib.errors import InputError
 from alexnet_lib.files import UCMERCED_CLASSIFIER
-from alexnet_lib.model import AlexNet, load_weights, model_weights
-from alexnet_lib.weights import open_npz, save_npz
+from alexnet_lib.port.alexnet import AlexNet, load_weights, model_weights
+from alexnet_lib.port.layouts import open_npz, save_npz
 
 
 class Classifier(NamedTuple):
@@ -39,10 +40,10 @@ def save_classifier(path, classifier, dtype="float32"):
     with np.errstate(over="ignore"):  # named below
         weights = {name: array.astype(dtype) for name, array in weights.items()}
     if strange := [name for name, array in weights.items() if not np.isfinite(array).all()]:
-        raise ValueError(f"{strange[0]}: not finite as {dtype}; store the classifier as float32")
+        raise InputError(f"{strange[0]}: not finite as {dtype}; store the classifier as float32")
     outputs = classifier.model.get_layer("fc8").units
     if len(classifier.classes) != outputs:
-        raise ValueError(
+        raise InputError(
             f"expected {outputs} names of classes, one an output. "
             f"Received: {len(classifier.classes)}"
         )
@@ -70,5 +71,5 @@ def load_classifier(path=UCMERCED_CLASSIFIER):
         warnings.simplefilter("ignore")  # said below, as an error
         lacking = load_weights(model, path)
     if lacking:
-        raise ValueError(f"{path}: expected weights of all layers, lacks {', '.join(lacking)}")
+        raise InputError(f"{path}: expected weights of all layers, lacks {', '.join(lacking)}")
     return Classifier(model, classes)

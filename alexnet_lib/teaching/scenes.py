@@ -13,10 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from alexnet_lib.errors import InputError
+
 SIZE = 256
 SIDE = 384  # of the canvas, of which SIZE x SIZE pixels are cut at any angle
 MIDDLE = SIDE / 2
-LABEL = "Drawn by alexnet_lib.scenes: no photographs, and nothing of UC Merced but its class names."
+LABEL = "Drawn by this book's code: no photographs, and nothing of UC Merced but its class names."
 # Colours are blue, green, red, as everywhere in this book.
 ASPHALT, CONCRETE, WHITE, SHADE = (95, 95, 92), (168, 172, 170), (235, 238, 238), (42, 46, 44)
 GRASS, LEAVES, SOIL, SAND = (72, 128, 98), (48, 82, 58), (105, 140, 165), (160, 195, 212)
@@ -418,7 +420,7 @@ def draw_scene(class_name, seed):
         ValueError: for another class.
     """
     if class_name not in DRAW:
-        raise ValueError(
+        raise InputError(
             f"class_name must be one of {', '.join(DRAW)}. Received: class_name={class_name!r}"
         )
     canvas = _Canvas([*np.atleast_1d(seed), list(DRAW).index(class_name)])
@@ -445,7 +447,7 @@ def write_scenes(folder, per_class=10, seed=0):
     """
     folder = Path(folder)
     if per_class < 1:
-        raise ValueError(f"per_class must be 1 or more. Received: per_class={per_class}")
+        raise InputError(f"per_class must be 1 or more. Received: per_class={per_class}")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder}: expected a new or empty folder for drawn scenes")
     partial = folder.with_name(f".{uuid.uuid4().hex}-{folder.name}")

@@ -8,10 +8,11 @@ import tensorflow as tf
 from scipy import stats
 from sklearn import metrics
 
-from alexnet_lib.features import VIEWS
-from alexnet_lib.layers import compiled
-from alexnet_lib.pipeline import eight_views
-from alexnet_lib.training import ImageSubset, Recipe, batches, part_for
+from alexnet_lib.errors import InputError
+from alexnet_lib.finetuning.training import ImageSubset, Recipe, batches, part_for
+from alexnet_lib.images.batches import eight_views
+from alexnet_lib.images.features import VIEWS
+from alexnet_lib.port.layers import compiled
 
 
 class Evaluation(NamedTuple):
@@ -138,7 +139,7 @@ def check_views(data, views):
     """Raise ValueError for a number of views that is not to be had of a subset."""
     at_hand = VIEWS if isinstance(data, ImageSubset) else len(data.features.codes)
     if views not in (1, VIEWS) or views > at_hand:
-        raise ValueError(
+        raise InputError(
             f"views must be 1 or {VIEWS}, and features must hold as many. "
             f"Received: views={views}, of which {at_hand} are at hand"
         )

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_lib.errors import InputError
+
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
         "alexnet_lib needs Keras on TensorFlow: unset KERAS_BACKEND or set it to 'tensorflow'. "
@@ -137,7 +139,7 @@ def _loops(channels, depth_radius, bias, alpha, beta):
 def check_caffe_window(local_size):
     """Return the depth_radius of Caffe's `local_size`; an even one has no middle channel."""
     if local_size < 1 or local_size % 2 == 0:
-        raise ValueError(
+        raise InputError(
             "local_size must be odd and positive, so that the window has a middle channel: "
             f"local_size = 2 * depth_radius + 1. Received: local_size={local_size}"
         )

@@ -10,8 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from alexnet_lib.errors import AlexNetError
 
-class WorkerFailed(ChildProcessError):
+
+class WorkerFailed(AlexNetError, ChildProcessError):
     """A worker ended with an error; says which, how, and what it wrote last."""
 
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import data_directory
-from alexnet_lib.images import read_image
+from alexnet_lib.images.preprocessing import read_image
 
 
 class Images(NamedTuple):
@@ -71,7 +72,7 @@ def read_folder(folder, skip_broken=False):
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected a folder whose subfolders are the classes")
+        raise MissingFileError(f"{folder}: expected a folder whose subfolders are the classes")
     beside = _visible(folder)
     class_folders = [path for path in beside if path.is_dir()]
     paths = [path for class_folder in class_folders for path in _visible(class_folder)]
@@ -85,19 +86,19 @@ def read_folder(folder, skip_broken=False):
         listed = "\n  ".join(problems[:50])
         listed += f"\n  and {len(problems) - 50} more" if len(problems) > 50 else ""
         if not skip_broken:
-            raise ValueError(
+            raise InputError(
                 f"{folder}: expected class folders with nothing but images:\n  {listed}\n"
                 "Remove or replace these; in Python, skip_broken=True leaves them out."
             )
         warnings.warn(f"{folder}: left out:\n  {listed}", stacklevel=2)
     if len(classes) < 2:
-        raise ValueError(
+        raise InputError(
             f"{folder}: expected at least two class folders with images, found "
             f"{', '.join(classes) or 'none'}. Give the folder whose subfolders are the classes."
         )
     for one, other in itertools.pairwise(good):
         if one[:2] == other[:2]:
-            raise ValueError(
+            raise InputError(
                 f"{folder / one[0]}: {one[2]} and {other[2]} differ only in their ending, which "
                 "names leave out. Remove or rename one of them."
             )

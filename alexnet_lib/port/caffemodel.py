@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -58,7 +59,7 @@ def let_go(blob):
         base.madvise(mmap.MADV_DONTNEED, page, start + blob.nbytes - page)
 
 
-class CaffeModelError(ValueError):
+class CaffeModelError(InputError):
     """A file is not a well-formed `.caffemodel`; says where, what was expected and what came."""
 
 
@@ -315,13 +316,13 @@ def write_caffemodel(path, layers, name="AlexNet"):
             or a layer has no name.
     """
     if "" in layers:
-        raise ValueError(f"{path}: expected a name for every layer, found an empty one")
+        raise InputError(f"{path}: expected a name for every layer, found an empty one")
     with atomic_path(path) as partial, open(partial, "wb") as file:
         file.write(_record(1, name.encode()))
         for layer, blobs in layers.items():
             for index, blob in enumerate(blobs):
                 if blob.dtype != np.float32 or blob.size == 0:
-                    raise ValueError(
+                    raise InputError(
                         f"{path}: layer {layer!r}, blob {index}: expected a float32 array with at "
                         f"least one value; cast it first. Received: {blob.dtype} {blob.shape}"
                     )

@@ -16,13 +16,14 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from alexnet_lib.distributed import Replicas
-from alexnet_lib.features import Features
+from alexnet_lib.errors import AlexNetError, InputError
 from alexnet_lib.files import atomic_path, write_csv
-from alexnet_lib.layers import one_loop
-from alexnet_lib.model import model_weights
-from alexnet_lib.pipeline import image_dataset
-from alexnet_lib.weights import open_npz, save_npz
+from alexnet_lib.finetuning.replicas import Replicas
+from alexnet_lib.images.batches import image_dataset
+from alexnet_lib.images.features import Features
+from alexnet_lib.port.alexnet import model_weights
+from alexnet_lib.port.layers import one_loop
+from alexnet_lib.port.layouts import open_npz, save_npz
 
 FC = ("fc6", "fc7", "fc8")
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -99,7 +100,7 @@ class FeatureSubset(NamedTuple):
     indices: np.ndarray
 
 
-class TrainingDiverged(ArithmeticError):
+class TrainingDiverged(AlexNetError, ArithmeticError):
     """The loss is no longer a finite number; says which causes are likely."""
 
 
@@ -108,7 +109,7 @@ def recipe_of(recipe):
     if isinstance(recipe, Recipe):
         return recipe
     if recipe not in RECIPES:
-        raise ValueError(
+        raise InputError(
             f"recipe must be a Recipe or one of {', '.join(RECIPES)}. Received: recipe={recipe!r}"
         )
     return RECIPES[recipe]
@@ -249,47 +250,47 @@ def _check(model, train, validation, recipe):
     """Refuse arguments that disagree, before anything is changed."""
     names = {layer.name for layer in model.layers if layer.weights}
     if strangers := set(recipe.layers) - names:
-        raise ValueError(
+        raise InputError(
             f"recipe.layers must be of {', '.join(sorted(names))}. "
             f"Received: {', '.join(sorted(strangers))}"
         )
     if not recipe.layers or recipe.epochs < 1 or recipe.batch_size < 1:
-        raise ValueError(
+        raise InputError(
             "recipe needs layers to train, an epoch and a batch of one image at least. Received: "
             f"layers={recipe.layers}, epochs={recipe.epochs}, batch_size={recipe.batch_size}"
         )
     if recipe.optimizer not in OPTIMIZERS:
-        raise ValueError(
+        raise InputError(
             f"recipe.optimizer must be one of {', '.join(OPTIMIZERS)}. "
             f"Received: {recipe.optimizer!r}"
         )
     if recipe.schedule not in ("constant", "exponential", "cosine"):
-        raise ValueError(
+        raise InputError(
             "recipe.schedule must be 'constant', 'exponential' or 'cosine'. "
             f"Received: {recipe.schedule!r}"
         )
     if type(train) is not type(validation):
-        raise ValueError(
+        raise InputError(
             "train and validation must be of one kind, images or features. "
             f"Received: {type(train).__name__} and {type(validation).__name__}"
         )
     trained = sorted(set(recipe.layers) & set(CONVOLUTIONS))
     if trained and isinstance(train, FeatureSubset):
-        raise ValueError(
+        raise InputError(
             f"{', '.join(trained)} cannot train on features: their outputs are cached. Give "
             "images, or a recipe of fc layers alone"
         )
     if trained and recipe.conv_learning_rate <= 0:
-        raise ValueError(
+        raise InputError(
             f"{', '.join(trained)} train, so conv_learning_rate must be above 0. "
             f"Received: {recipe.conv_learning_rate}"
         )
     for subset, what in ((train, "train"), (validation, "validation")):
         if not len(subset.indices):
-            raise ValueError(f"{what} has no images")
+            raise InputError(f"{what} has no images")
         classes, outputs = len(subset[0].classes), model.get_layer("fc8").units
         if classes != outputs:
-            raise ValueError(f"{what} has {classes} classes, the model's fc8 has {outputs} outputs")
+            raise InputError(f"{what} has {classes} classes, the model's fc8 has {outputs} outputs")
 
 
 OPTIMIZERS = {
@@ -521,7 +522,7 @@ class _Run:
             found, history = (json.loads(str(arrays[name])) for name in ("settings", "history"))
             differ = [name for name, fact in self.settings().items() if found[name] != fact]
         if differ:
-            raise ValueError(
+            raise InputError(
                 f"{path}: checkpoint of another run: differs in {', '.join(differ)}. Choose "
                 "another folder, or remove this one to start anew"
             )

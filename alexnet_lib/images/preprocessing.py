@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from alexnet_lib.architecture import INPUT_SIZE
+from alexnet_lib.errors import InputError
+from alexnet_lib.port.architecture import INPUT_SIZE
 
 # ImageNet's mean colour, 0-255, in the order blue, green, red (BVLC/caffe, ilsvrc12).
 IMAGENET_MEAN = np.array([104.00699, 116.66877, 122.67891], np.float32)
@@ -26,9 +27,9 @@ def read_image(path):
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error as error:  # such as more than 2**30 pixels
-        raise ValueError(f"{path}: OpenCV cannot decode this image: {error.err}") from error
+        raise InputError(f"{path}: OpenCV cannot decode this image: {error.err}") from error
     if image is None:
-        raise ValueError(
+        raise InputError(
             f"{path}: expected an image file, found {data.size} bytes of something else"
         )
     return image
@@ -55,27 +56,27 @@ def preprocess_input(images, resize=None, channels="bgr"):
     """
     images = np.asarray(images)
     if resize is not None and resize not in RESIZES:
-        raise ValueError(f"resize must be None or one of {RESIZES}. Received: resize={resize!r}")
+        raise InputError(f"resize must be None or one of {RESIZES}. Received: resize={resize!r}")
     if channels not in ("bgr", "rgb"):
-        raise ValueError(f"channels must be 'bgr' or 'rgb'. Received: channels={channels!r}")
+        raise InputError(f"channels must be 'bgr' or 'rgb'. Received: channels={channels!r}")
     if images.ndim == 3:
         images = images[None]
     if images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape:
-        raise ValueError(
+        raise InputError(
             "expected images of (height, width, 3) or (batch, height, width, 3). "
             f"Received: shape={images.shape}"
         )
     low, high = images.min(), images.max()
     if not (low >= 0 and high <= 255):  # so that NaN fails too
-        raise ValueError(f"expected pixels from 0 to 255. Received: {low} to {high}")
+        raise InputError(f"expected pixels from 0 to 255. Received: {low} to {high}")
     if images.dtype.kind == "f" and 0 < high <= 1:
-        raise ValueError(
+        raise InputError(
             "expected pixels from 0 to 255; these look scaled to 0-1: multiply by 255. "
             f"Received: {images.dtype}, {low} to {high}"
         )
     if images.shape[1:3] != (INPUT_SIZE, INPUT_SIZE):
         if resize is None:
-            raise ValueError(
+            raise InputError(
                 f"expected images of {INPUT_SIZE}x{INPUT_SIZE}, or a choice how to resize them: "
                 f"resize= one of {RESIZES}. Received: {images.shape[1]}x{images.shape[2]}"
             )

@@ -1,0 +1,1 @@
+"""Chapter 6: from image files to batches and features."""

@@ -1,0 +1,1 @@
+"""What only the chapters need: figures, drawn scenes, stand-in weights."""
