@@ -25,6 +25,11 @@ V0_LAYER = {"name": 1, "blobs": 50}
 V1_LAYER = {"name": 4, "blobs": 6}
 LAYER_PARAMETER = {"name": 1, "blobs": 7}
 NET_V1_LAYERS, NET_LAYER, V1_HOLDS_V0 = 2, 100, 1
+# Where blobs are in a net's messages: fields, and those below them; None stands for a blob.
+NET_LAYERS = {
+    NET_V1_LAYERS: {V1_LAYER["blobs"]: None, V1_HOLDS_V0: {V0_LAYER["blobs"]: None}},
+    NET_LAYER: {LAYER_PARAMETER["blobs"]: None},
+}
 BLOB_LEGACY = {1: "num", 2: "channels", 3: "height", 4: "width"}
 BLOB_DATA, BLOB_SHAPE, BLOB_DOUBLE_DATA, SHAPE_DIM = 5, 7, 8, 1
 V1_TYPE, V1_CONVOLUTION, V1_INNER_PRODUCT = 5, 4, 14
@@ -81,6 +86,22 @@ def read_caffemodel(path):
         CaffeModelError: where the file is malformed; names file, byte offset and layer.
         OSError: where the file cannot be opened.
     """
+    return _open(path).read_net()
+
+
+def read_layer_records(path):
+    """Return the messages of a `.caffemodel` without its blobs, encoded as in the file.
+
+    Raises:
+        CaffeModelError: where the file is malformed.
+        OSError: where the file cannot be opened.
+    """
+    reader = _open(path)
+    return reader.without_blobs(_Field(0, 0, BYTES, None, 0, len(reader.data)), NET_LAYERS)
+
+
+def _open(path):
+    """Map a file into memory and return a reader of it."""
     path = os.fspath(path)
     status = os.stat(path)
     # Opening a pipe would wait for a writer for ever, so look before opening.
@@ -90,7 +111,7 @@ def read_caffemodel(path):
         raise CaffeModelError(f"{path}: byte 0: expected a .caffemodel file, found an empty file")
     with open(path, "rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return _Reader(path, data).read_net()
+    return _Reader(path, data)
 
 
 class _Field(NamedTuple):
@@ -190,6 +211,17 @@ class _Reader:
                     raise CaffeModelError(f"{error}; this looks like {kind}") from None
             raise
         return layers
+
+    def without_blobs(self, message, parts):
+        """Encode a message without its blobs; `parts` says in which fields they are."""
+        pieces = []
+        for field in self.fields(message.start, message.stop):
+            if field.number not in parts:
+                pieces.append(self.data[field.position : field.stop])
+            elif parts[field.number] is not None:
+                self.expect(field, (BYTES,), "a layer")
+                pieces.append(_record(field.number, self.without_blobs(field, parts[field.number])))
+        return b"".join(pieces)
 
     def read_layer(self, layer, layers):
         """Add one layer's blobs to `layers`."""

@@ -47,7 +47,9 @@ detection_output_param 204 0 DetectionOutputParameter  norm_param 206 0 Normaliz
 PARAMETERS = re.findall(r"(\w+) (\d+) (\d+) (\w+)", LAYER_FIELDS)
 
 # `round_mode` is BVLC's field 13; forks gave the same number to `ceil_mode`, which means its
-# opposite. Text knows fields by name, so ceil_mode may have another number here.
+# opposite. Text knows fields by name, so ceil_mode may have another number here. Two fields are this
+# library's own and refused in files: `source`, where a layer comes from ("deploy.prototxt: line 7"),
+# and a normal form's `output`, the tops that it is asked for.
 MESSAGES = f"""
 BlobShape: dim 1 int64*
 BlobProto: shape 7 BlobShape, data 5 float*, diff 6 float*, double_data 8 double*, \
@@ -58,7 +60,7 @@ mean 5 float 0, std 6 float 1, sparse 7 int32 -1, variance_norm 8 VarianceNorm F
 VarianceNorm{{FAN_IN 0 FAN_OUT 1 AVERAGE 2}}
 NetParameter: name 1 string, input 3 string*, input_shape 8 BlobShape*, input_dim 4 int32*, \
 force_backward 5 bool false, state 6 NetState, debug_info 7 bool false, \
-layer 100 LayerParameter*, layers 2 V1LayerParameter*
+layer 100 LayerParameter*, layers 2 V1LayerParameter*, output 1001 string*
 NetState: phase 1 Phase TEST, level 2 int32 0, stage 3 string*
 NetStateRule: phase 1 Phase, min_level 2 int32, max_level 3 int32, stage 4 string*, \
 not_stage 5 string*
@@ -66,12 +68,12 @@ ParamSpec: name 1 string, share_mode 2 DimCheckMode, lr_mult 3 float 1.0, \
 decay_mult 4 float 1.0, DimCheckMode{{STRICT 0 PERMISSIVE 1}}
 LayerParameter: name 1 string, type 2 string, bottom 3 string*, top 4 string*, phase 10 Phase, \
 loss_weight 5 float*, param 6 ParamSpec*, blobs 7 BlobProto*, propagate_down 11 bool*, \
-include 8 NetStateRule*, exclude 9 NetStateRule*, \
+include 8 NetStateRule*, exclude 9 NetStateRule*, source 1000 string, \
 {", ".join(f"{field} {number} {message}" for field, number, _, message in PARAMETERS)}
 V1LayerParameter: bottom 2 string*, top 3 string*, name 4 string, include 32 NetStateRule*, \
 exclude 33 NetStateRule*, type 5 LayerType, blobs 6 BlobProto*, param 1001 string*, \
 blob_share_mode 1002 DimCheckMode*, blobs_lr 7 float*, weight_decay 8 float*, \
-loss_weight 35 float*, layer 1 V0LayerParameter, \
+loss_weight 35 float*, layer 1 V0LayerParameter, source 1000 string, \
 {", ".join(f"{field} {v1} {message}" for field, _, v1, message in PARAMETERS if v1 != "0")}, \
 DimCheckMode{{STRICT 0 PERMISSIVE 1}}, \
 LayerType{{NONE 0 ACCURACY 1 BNLL 2 CONCAT 3 CONVOLUTION 4 DATA 5 DROPOUT 6 EUCLIDEAN_LOSS 7 \
