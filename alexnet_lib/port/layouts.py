@@ -66,13 +66,13 @@ def caffe_to_tensorflow(blobs):
         if kernel.ndim == 4:
             kernel = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0), np.float32)
         else:
-            kernel = _transpose_dense(kernel, row.input_shape)
+            kernel = transpose_dense(kernel, row.input_shape)
         weights[f"{name}/kernel"] = kernel
         weights[f"{name}/bias"] = np.ascontiguousarray(bias.reshape(-1), np.float32)
     return weights
 
 
-def _transpose_dense(kernel, input_shape):
+def transpose_dense(kernel, input_shape):
     """Bring (outputs, inputs) into TensorFlow's layout, block by block.
 
     A block's memory is let go when it is done, so that a file and its copy are never in memory side
