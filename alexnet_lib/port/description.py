@@ -456,8 +456,6 @@ def _input(layer, position):
     """Make an Input for one top of a layer that reads nothing, with its shape if that is known."""
     top = layer.top[position]
     new = LayerParameter(name=top, type="Input", top=[top], source=layer.source)
-    # What a layer of data calls its first top is data; others may be labels.
-    new.phase = 1 if layer.type == "Input" or position == 0 else 0
     memory, dummy = layer.memory_data_param, layer.dummy_data_param
     given = layer.input_param.shape or dummy.shape
     if given:
@@ -478,37 +476,27 @@ def _serves_training(layer):
 
 def _outputs(graph):
     """Return the tops that inference wants: those that nothing reads but losses and the like."""
-    gone, read, labels, silenced = set(), set(), set(), set()
-    from_data = []  # for each layer, whether it depends on data, not only on labels
+    gone, read, uses, learned = set(), set(), {}, []
     for index, (layer, sources) in enumerate(graph):
-        from_data.append(
-            any(from_data[source] for source, _ in sources) if sources else layer.phase == 1
-        )
+        learned.append(layer.type in WEIGHTED or any(learned[source] for source, _ in sources))
         if _serves_training(layer) or any(source in gone for source, _ in sources):
             gone.add(index)
             for position, source in enumerate(sources):
-                if layer.type == "Silence":
-                    silenced.add(source)
-                elif layer.type in LABEL_SECOND and position > 0:
-                    labels.add(source)
+                label = layer.type == "Silence" or (position and layer.type in LABEL_SECOND)
+                uses.setdefault(source, []).append(label)
         else:
             read.update(sources)
-    predictions = {
-        source
-        for index in gone
-        for position, source in enumerate(graph[index][1])
-        if not (graph[index][0].type in LABEL_SECOND and position) and source[0] not in gone
-    }
-    outputs = [
-        (index, position)
-        for index, (layer, sources) in enumerate(graph)
-        for position in range(len(layer.top))
-        if index not in gone
-        and sources
-        and from_data[index]
-        and (index, position) not in read
-        and ((index, position) in predictions or (index, position) not in labels | silenced)
-    ]
+    outputs = []
+    for index, (layer, sources) in enumerate(graph):
+        for top in ((index, position) for position in range(len(layer.top))):
+            if not sources or index in gone or top in read or all(uses.get(top, [False])):
+                continue
+            while graph[top[0]][0].type == "Split":  # Caffe puts one before two losses
+                top = graph[top[0]][1][0]
+            if top not in outputs:
+                outputs.append(top)
+    if gone:  # what reads no weights prepares labels
+        outputs = [top for top in outputs if learned[top[0]]] or outputs
     if not outputs:
         raise DescriptionError(
             f"{graph[0][0].source if graph else 'description'}: expected a layer that computes "

@@ -47,9 +47,9 @@ detection_output_param 204 0 DetectionOutputParameter  norm_param 206 0 Normaliz
 PARAMETERS = re.findall(r"(\w+) (\d+) (\d+) (\w+)", LAYER_FIELDS)
 
 # `round_mode` is BVLC's field 13; forks gave the same number to `ceil_mode`, which means its
-# opposite. Text knows fields by name, so ceil_mode may have another number here. Two fields are this
-# library's own and refused in files: `source`, where a layer comes from ("deploy.prototxt: line 7"),
-# and a normal form's `output`, the tops that it is asked for.
+# opposite. Text knows fields by name, so ceil_mode may have another number here. Two fields are
+# this library's own, and refused in files: `source`, where a layer comes from ("net.prototxt: line
+# 7"), and a normal form's `output`, the tops that it is asked for.
 MESSAGES = f"""
 BlobShape: dim 1 int64*
 BlobProto: shape 7 BlobShape, data 5 float*, diff 6 float*, double_data 8 double*, \
