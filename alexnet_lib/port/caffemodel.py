@@ -6,6 +6,7 @@ of the protocol buffers' encoding guide. The reader walks over a memory-mapped f
 NumPy views into it, so that opening a 244 MB file copies nothing.
 """
 
+import contextlib
 import itertools
 import math
 import mmap
@@ -110,7 +111,10 @@ def read_layer_records(path):
         OSError: where the file cannot be opened.
     """
     reader = _open(path)
-    return b"" if reader is None else reader.without_blobs(reader.whole(), NET_LAYERS)
+    if reader is None:  # HDF5 holds weights alone
+        return b""
+    with reader.naming_other_kinds():
+        return reader.without_blobs(reader.whole(), NET_LAYERS)
 
 
 def read_mean(path):
@@ -266,18 +270,24 @@ class _Reader:
     def read_net(self):
         """Read the whole file into a dict from layer name to blobs."""
         layers = {}
-        try:
+        with self.naming_other_kinds():
             for field in self.fields(0, len(self.data)):
                 if field.number in (NET_V1_LAYERS, NET_LAYER):
                     self.expect(field, (BYTES,), "a layer")
                     self.read_layer(field, layers)
             if not layers:
                 self.fail(len(self.data), "a layer with blobs", "none up to the end of the file")
+        return layers
+
+    @contextlib.contextmanager
+    def naming_other_kinds(self):
+        """Add to an error what the file looks like instead of a `.caffemodel`."""
+        try:
+            yield
         except CaffeModelError as error:
             if kind := self.other_kind():
                 raise CaffeModelError(f"{error}; this looks like {kind}") from None
             raise
-        return layers
 
     def other_kind(self):
         """Say what a file that is no `.caffemodel` looks like, or return None."""

@@ -33,7 +33,7 @@ SUPPORTED = {
     "Softmax": "softmax_param", "Dropout": "", "Sigmoid": "", "TanH": "", "AbsVal": "",
     "Power": "power_param", "Exp": "exp_param", "Log": "log_param", "Flatten": "flatten_param",
     "Reshape": "reshape_param", "Permute": "permute_param", "Crop": "crop_param",
-    "Normalize": "norm_param", "ELU": "elu_param", "BNLL": "",
+    "Normalize": "norm_param", "ELU": "elu_param", "BNLL": "", "MVN": "mvn_param",
 }  # fmt: skip
 WEIGHTED = {
     "Convolution", "Deconvolution", "InnerProduct", "PReLU", "BatchNorm", "Scale", "Bias",
