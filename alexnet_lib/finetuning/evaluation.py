@@ -12,7 +12,7 @@ from alexnet_lib.errors import InputError
 from alexnet_lib.finetuning.training import ImageSubset, Recipe, batches, part_for
 from alexnet_lib.images.batches import eight_views
 from alexnet_lib.images.features import VIEWS
-from alexnet_lib.port.layers import compiled
+from alexnet_lib.port.compilation import compiled
 
 
 class Evaluation(NamedTuple):

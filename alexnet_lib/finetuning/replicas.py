@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from alexnet_lib.errors import AlexNetError, InputError
-from alexnet_lib.port.layers import compiled, fused
+from alexnet_lib.port.compilation import compiled, fused
 
 # Seconds after which a worker that others wait for counts as lost: above the longest step, and the
 # chief's longest write of a checkpoint.

@@ -22,7 +22,7 @@ from alexnet_lib.finetuning.replicas import Replicas
 from alexnet_lib.images.batches import image_dataset
 from alexnet_lib.images.features import Features
 from alexnet_lib.port.alexnet import model_weights
-from alexnet_lib.port.layers import one_loop
+from alexnet_lib.port.compilation import one_loop
 from alexnet_lib.port.layouts import open_npz, save_npz
 
 FC = ("fc6", "fc7", "fc8")

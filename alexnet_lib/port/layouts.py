@@ -90,7 +90,7 @@ def _transpose_dense(kernel, input_shape):
 
 
 def tensorflow_to_caffe(weights):
-    """Convert weights in TensorFlow's layout to Caffe's blobs, the inverse of `caffe_to_tensorflow`.
+    """Convert weights to Caffe's blobs, the inverse of `caffe_to_tensorflow`.
 
     Returns:
         A dict from layer name to [weights, bias] with the legacy dimensions of BVLC's files, ready
