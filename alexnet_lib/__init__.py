@@ -21,11 +21,11 @@ _HOMES = {
     "images.features": ["Features", "compute_features", "load_features", "save_features"],
     "files": ["data_directory", "find_caffemodel"],
     "images.preprocessing": ["preprocess_input", "read_image"],
+    "port.compilation": ["compiled"],
     "port.layers": [
         "FullyConnected",
         "GroupedConv2D",
         "LocalResponseNormalization",
-        "compiled",
         "local_response_normalization",
     ],
     "port.alexnet": ["AlexNet", "decode_predictions", "load_weights"],

@@ -77,12 +77,12 @@ def convert(source, target):
     """  # noqa: D301 - click wants the character
     endings = (source.suffix, target.suffix)
     if endings == (".caffemodel", ".npz"):
-        with files.naming(source):
+        with files.prefix_errors(source):
             weights = caffe_to_tensorflow(read_caffemodel(source))
         save_npz(target, weights)
     elif endings == (".npz", ".caffemodel"):
         weights = load_npz(source)
-        with files.naming(source):
+        with files.prefix_errors(source):
             blobs = tensorflow_to_caffe(weights)
         write_caffemodel(target, blobs)
     else:
@@ -328,7 +328,7 @@ def evaluate(folder, model, split_file, views, output):
     indices = np.arange(len(images.files))
     if split_file or folder is None:
         path = split_file or UCMERCED_SPLIT
-        with files.naming(path):
+        with files.prefix_errors(path):
             subsets = apply_split(images, read_split(path))
         if "test" not in subsets:
             raise InputError(f"{path}: expected test images, found only {', '.join(subsets)}")

@@ -90,7 +90,7 @@ def measure(work, **options):
 def forward():
     """Return a function that, given a batch's size, returns the forward pass to be timed."""
     from alexnet_lib.port.alexnet import AlexNet
-    from alexnet_lib.port.layers import compiled
+    from alexnet_lib.port.compilation import compiled
     from benchmarks.training import noise_images
 
     run = compiled(AlexNet())

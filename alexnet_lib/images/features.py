@@ -123,7 +123,7 @@ def compute_features(model, images, views=1, batch_size=64, progress=True):
     from tqdm import tqdm
 
     from alexnet_lib.images.batches import eight_views, image_dataset
-    from alexnet_lib.port.layers import compiled
+    from alexnet_lib.port.compilation import compiled
 
     if views not in (1, VIEWS):
         raise InputError(f"views must be 1 or {VIEWS}. Received: views={views}")
