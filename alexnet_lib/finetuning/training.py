@@ -102,13 +102,13 @@ def _check(model, train, validation, recipe):
             f"recipe.layers must be among {', '.join(sorted(names))}. "
             f"Received: {', '.join(sorted(strangers))}"
         )
-    recipe.check()
     if train.layer != validation.layer:
         raise InputError(
             "train and validation must be of one kind, images or features. "
             f"Received: {type(train).__name__} and {type(validation).__name__}"
         )
     check_trains_on(recipe, train)
+    recipe.check()
     for data, what in ((train, "train"), (validation, "validation")):
         if not len(data):
             raise InputError(f"{what} has no images")
