@@ -88,10 +88,10 @@ def works(replicas):
         input_shape = trainer.network.input_shape[1:]
         parameters = sum(weight.shape.num_elements() for weight in model.trainable_weights)
         for batch in BATCHES:
-            mine = len(range(replicas.shard[0], batch, replicas.shard[1]))
+            rows = len(range(replicas.shard[0], batch, replicas.shard[1]))
             random = np.random.default_rng(replicas.shard[0])
-            x = random.uniform(-100, 100, (mine, *input_shape)).astype(np.float32)
-            labels = tf.constant(random.integers(0, CLASSES, mine))
+            x = random.uniform(-100, 100, (rows, *input_shape)).astype(np.float32)
+            labels = tf.constant(random.integers(0, CLASSES, rows))
             arguments = (
                 replicas.scatter(tf.constant(x)),
                 replicas.scatter(labels),
