@@ -6,10 +6,29 @@ import os
 import uuid
 from pathlib import Path
 
+import platformdirs
+
 from alexnet_lib.errors import InputError, MissingFileError
 
-CARRIED = Path(__file__).resolve().parent.parent / "data"
-# Results of the book's runs, with settings, seeds and versions.
+__all__ = [
+    "CAFFEMODEL",
+    "CAFFEMODEL_SHA1",
+    "CARRIED",
+    "RESULTS",
+    "UCMERCED_CLASSIFIER",
+    "atomic_path",
+    "checksum",
+    "data_directory",
+    "find_caffemodel",
+    "find_imagenet_weights",
+    "prefix_errors",
+    "write_csv",
+]
+
+_PACKAGE = Path(__file__).resolve().parent
+_INSTALLED = (_PACKAGE / "data").is_dir()  # from a wheel, which carries a copy of a clone's data/
+CARRIED = (_PACKAGE if _INSTALLED else _PACKAGE.parent) / "data"
+# Results of the book's runs, with settings, seeds and versions; only in a clone.
 RESULTS = CARRIED / "results"
 # All layers fine-tuned on UC Merced, with a small head, stored in half precision:
 # python -m alexnet_lib finetune -o runs/small --recipe all-layers --fc-units 256 --float16
@@ -21,8 +40,14 @@ CAFFEMODEL_SHA1 = "9116a64c0fbe4459d18f4bb6b56d647b63920377"
 
 
 def data_directory():
-    """Return the directory of downloaded data: $ALEXNET_DATA, else the book's `data/downloads`."""
-    return Path(os.environ.get("ALEXNET_DATA") or CARRIED / "downloads")
+    """Return the absolute `Path` of the directory for downloads.
+
+    It is $ALEXNET_DATA if that is set; else `data/downloads` in a clone of the book; else, if the
+    library was installed from a wheel, the user's cache folder of the platform.
+    """
+    if folder := os.environ.get("ALEXNET_DATA"):
+        return Path(folder).resolve()
+    return platformdirs.user_cache_path("alexnet_lib") if _INSTALLED else CARRIED / "downloads"
 
 
 @contextlib.contextmanager
