@@ -7,8 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-import alexnet_lib
-
 BOOK = Path(__file__).resolve().parent.parent / "book"
 
 
