@@ -1,12 +1,14 @@
 """Sphinx extension: the library reference, from `alexnet_lib`'s docstrings.
 
-The directive ``library`` takes a module's name and becomes the module's docstring and the entries
-of its public functions and classes, under the names by which they are imported. Docstrings write
-`names` in single quotes: those that are public become links, all others code.
+The directive ``library`` takes a module's name and shows the module's docstring and the functions
+and classes of its ``__all__``, under the names by which they are imported. Docstrings write `names`
+in single quotes: public ones become links, all others code.
 """
 
+import functools
 import importlib
 import inspect
+import pkgutil
 import re
 
 from docutils import nodes
@@ -18,25 +20,45 @@ import alexnet_lib
 QUOTED = re.compile(r"(?<![`:])`([^`]+)`")
 
 
+def modules():
+    """Return the names of the library's modules, without its own, that declare `__all__`."""
+    found = pkgutil.walk_packages(alexnet_lib.__path__, "alexnet_lib.")
+    names = [module.name for module in found if not module.name.endswith("__main__")]
+    public = [name for name in names if hasattr(importlib.import_module(name), "__all__")]
+    return [name.partition(".")[2] for name in public]
+
+
+@functools.cache
+def public_names():
+    """Return the name to import for each public name: the short one if there is one."""
+    paths = {}
+    for module in modules():
+        for name in importlib.import_module(f"alexnet_lib.{module}").__all__:
+            short = name in alexnet_lib.__all__
+            paths[name] = f"alexnet_lib.{name}" if short else f"alexnet_lib.{module}.{name}"
+    return paths
+
+
 def entries(module):
     """Return a reStructuredText line for each public function and class of a module."""
-    lines = []
-    for name in alexnet_lib._HOMES[module]:
-        value = getattr(alexnet_lib, name)
+    lines, module = [], importlib.import_module(f"alexnet_lib.{module}")
+    for name in module.__all__:
+        value, path = getattr(module, name), public_names()[name]
         if inspect.isclass(value):
-            lines += [f".. autoclass:: alexnet_lib.{name}", "   :members:", ""]
+            lines += [f".. autoclass:: {path}", "   :members:", ""]
         elif callable(value):
-            lines += [f".. autofunction:: alexnet_lib.{name}", ""]
+            lines += [f".. autofunction:: {path}", ""]
     return lines
 
 
 def mark_names(line):
-    """Make of each quoted name a link or code."""
+    """Turn each quoted name into a link or into code."""
 
     def mark(match):
         name = match[1]
-        if name.partition(".")[0] in alexnet_lib.__all__:
-            return f":py:obj:`{name} <alexnet_lib.{name}>`"
+        first, dot, rest = name.partition(".")
+        if first in public_names():
+            return f":py:obj:`{name} <{public_names()[first]}{dot}{rest}>`"
         return f"``{name}``"
 
     return QUOTED.sub(mark, line)

@@ -11,6 +11,17 @@ from matplotlib.patches import Polygon
 from alexnet_lib.errors import InputError
 from alexnet_lib.port.architecture import CLASSES, describe
 
+__all__ = [
+    "GREY",
+    "PALETTE",
+    "TIMES",
+    "draw_architecture",
+    "plot_confusion",
+    "plot_filters",
+    "plot_reliability",
+    "plot_roofline",
+]
+
 _PARAMETERS = rc_params_from_file(
     Path(__file__).with_name("book.mplstyle"), use_default_template=False
 )
