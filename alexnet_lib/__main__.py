@@ -45,7 +45,7 @@ def fetch(what):
       python -m alexnet_lib fetch
       python -m alexnet_lib fetch ucmerced
     """  # noqa: D301 - click wants the character
-    from alexnet_lib.fetch import fetch_imagenet_weights, fetch_ucmerced
+    from alexnet_lib.download import fetch_imagenet_weights, fetch_ucmerced
 
     fetchers = {"ucmerced": fetch_ucmerced, "alexnet": fetch_imagenet_weights}
     failures = []

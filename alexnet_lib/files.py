@@ -13,7 +13,6 @@ from alexnet_lib.errors import InputError, MissingFileError
 __all__ = [
     "CAFFEMODEL",
     "CAFFEMODEL_SHA1",
-    "CARRIED",
     "RESULTS",
     "UCMERCED_CLASSIFIER",
     "atomic_path",
@@ -21,8 +20,6 @@ __all__ = [
     "data_directory",
     "find_caffemodel",
     "find_imagenet_weights",
-    "prefix_errors",
-    "write_csv",
 ]
 
 _PACKAGE = Path(__file__).resolve().parent

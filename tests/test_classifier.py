@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from alexnet_lib import AlexNet, load_npz, save_npz
 from alexnet_lib.finetuning.classifier import (
     UCMERCED_CLASSIFIER,
     Classifier,
@@ -13,6 +12,8 @@ from alexnet_lib.finetuning.classifier import (
 from alexnet_lib.finetuning.evaluation import evaluate
 from alexnet_lib.images.folder import find_ucmerced, read_folder
 from alexnet_lib.images.splits import apply_split, read_split
+from alexnet_lib.port.alexnet import AlexNet
+from alexnet_lib.port.layouts import load_npz, save_npz
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 from small import small_network, write_pictures
 
-from alexnet_lib import AlexNet
 from alexnet_lib.__main__ import main
 from alexnet_lib.files import UCMERCED_CLASSIFIER
 from alexnet_lib.finetuning import cross_validation, runs
 from alexnet_lib.finetuning.recipes import CONVOLUTIONS, FC, Recipe
 from alexnet_lib.images.folder import read_folder
+from alexnet_lib.port.alexnet import AlexNet
 
 RECIPE = Recipe(learning_rate=3e-3, batch_size=16, epochs=2)
 

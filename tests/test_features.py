@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from alexnet_lib import AlexNet, find_caffemodel
+from alexnet_lib.files import find_caffemodel
 from alexnet_lib.images.features import (
     Features,
     compute_features,
@@ -15,6 +15,7 @@ from alexnet_lib.images.features import (
     save_features,
 )
 from alexnet_lib.images.folder import find_ucmerced, read_folder
+from alexnet_lib.port.alexnet import AlexNet
 
 
 def test_error_of_the_code_is_half_a_step_of_the_root():

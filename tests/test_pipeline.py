@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from alexnet_lib import preprocess_input, read_image
 from alexnet_lib.images.batches import augment, eight_views, image_dataset, record_dataset
 from alexnet_lib.images.folder import find_ucmerced, read_folder
-from alexnet_lib.images.preprocessing import IMAGENET_MEAN
+from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input, read_image
 from alexnet_lib.images.records import write_records
 
 COUNT = 11

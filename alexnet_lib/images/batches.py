@@ -20,6 +20,8 @@ from alexnet_lib.images.preprocessing import (
 from alexnet_lib.images.records import PARALLEL, check_records, seed_pair, shuffle, stream_records
 from alexnet_lib.port.architecture import INPUT_SIZE
 
+__all__ = ["augment", "batches", "eight_views", "image_dataset", "record_dataset"]
+
 
 def image_dataset(images, batch_size=32, shard=(0, 1), **options):
     """Batch images straight from their files.

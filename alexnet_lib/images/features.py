@@ -9,6 +9,8 @@ from alexnet_lib.files import CARRIED, atomic_path
 from alexnet_lib.images.data import VIEWS
 from alexnet_lib.port.layouts import open_npz
 
+__all__ = ["Features", "compute_features", "decode", "encode", "load_features", "save_features"]
+
 # pool5 of all 2,100 images of UC Merced, one view, through BVLC's convolutions.
 UCMERCED_FEATURES = CARRIED / "ucmerced_pool5.npz"
 

@@ -21,6 +21,8 @@ from alexnet_lib.files import data_directory
 from alexnet_lib.images.data import VIEWS
 from alexnet_lib.images.preprocessing import read_image
 
+__all__ = ["Images", "duplicate_groups", "find_ucmerced", "read_folder"]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Images:

@@ -14,6 +14,8 @@ from alexnet_lib.files import atomic_path
 from alexnet_lib.images.folder import in_threads, name_of
 from alexnet_lib.images.preprocessing import read_image
 
+__all__ = ["check_records", "read_records", "stream_records", "write_records"]
+
 FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "label": tf.io.FixedLenFeature([], tf.int64),

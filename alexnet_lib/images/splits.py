@@ -7,6 +7,16 @@ import numpy as np
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import CARRIED, atomic_path
 
+__all__ = [
+    "SUBSETS",
+    "UCMERCED_SPLIT",
+    "apply_split",
+    "k_folds",
+    "read_split",
+    "split",
+    "write_split",
+]
+
 SUBSETS = ("train", "validation", "test")
 # The book's own 80/10/10 split of UC Merced: `split` with seed 0, the one duplicate pair together.
 UCMERCED_SPLIT = CARRIED / "ucmerced_split.csv"

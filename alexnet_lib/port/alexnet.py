@@ -26,6 +26,8 @@ from alexnet_lib.port.caffemodel import read_caffemodel
 from alexnet_lib.port.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
 from alexnet_lib.port.layouts import caffe_to_tensorflow, load_npz
 
+__all__ = ["AlexNet", "decode_predictions", "imagenet_classes", "load_weights", "model_weights"]
+
 
 def AlexNet(
     weights=None,

@@ -9,6 +9,20 @@ from typing import NamedTuple
 
 from alexnet_lib.errors import InputError
 
+__all__ = [
+    "CLASSES",
+    "DROPOUT",
+    "FC_UNITS",
+    "INPUT_SIZE",
+    "LAYERS",
+    "LRN",
+    "Layer",
+    "LayerSummary",
+    "describe",
+    "prototxt",
+    "weight_layers",
+]
+
 INPUT_SIZE = 227
 CLASSES = 1000
 FC_UNITS = 4096

@@ -17,6 +17,8 @@ import numpy as np
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path
 
+__all__ = ["CaffeModelError", "read_caffemodel", "write_caffemodel"]
+
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIRE_TYPES = {VARINT: "varint", FIXED64: "64-bit", BYTES: "length-delimited", FIXED32: "32-bit"}
 

@@ -22,7 +22,7 @@ import functools
 
 import tensorflow as tf
 
-__all__ = ["compiled", "fused", "inverse_power", "lrn_loops", "one_loop", "runs_fused"]
+__all__ = ["compiled", "fused", "one_loop"]
 
 _fuse = contextvars.ContextVar("_fuse", default=False)
 

@@ -13,6 +13,14 @@ import tensorflow as tf
 from alexnet_lib.errors import InputError
 from alexnet_lib.port.architecture import CLASSES, INPUT_SIZE, LAYERS, describe, prototxt
 
+__all__ = [
+    "keras_activations",
+    "onnx_activations",
+    "onnx_model",
+    "opencv_activations",
+    "relative_error",
+]
+
 
 def keras_activations(model, images):
     """Return the output of every layer of `model`, by name, float32 (batch, ...).

@@ -15,6 +15,8 @@ from alexnet_lib.files import atomic_path
 from alexnet_lib.port.architecture import weight_layers
 from alexnet_lib.port.caffemodel import release_pages
 
+__all__ = ["caffe_to_tensorflow", "load_npz", "save_npz", "tensorflow_to_caffe"]
+
 BLOCK = 16  # outputs of a dense kernel to transpose at once; such a block fits into the cache
 
 

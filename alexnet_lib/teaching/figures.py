@@ -1,61 +1,35 @@
 """The book's pictures: one style for all of them, and the drawings that chapters share."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from cycler import cycler
+from matplotlib import rc_params_from_file
 from matplotlib.patches import Polygon
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.port.architecture import CLASSES, describe
 
-# Okabe and Ito's palette, told apart with any colour vision; its yellow is too pale for lines.
-PALETTE = {
-    "blue": "#0072B2",
-    "orange": "#E69F00",
-    "green": "#009E73",
-    "vermillion": "#D55E00",
-    "purple": "#CC79A7",
-    "sky": "#56B4E9",
-    "black": "#222222",
-}
-GREY = "#8A8A8A"
-SEQUENTIAL = "cividis"  # made for colour-blind readers, evenly lighter from end to end
+__all__ = [
+    "GREY",
+    "PALETTE",
+    "TIMES",
+    "draw_architecture",
+    "plot_confusion",
+    "plot_filters",
+    "plot_reliability",
+    "plot_roofline",
+]
+
+_PARAMETERS = rc_params_from_file(
+    Path(__file__).with_name("book.mplstyle"), use_default_template=False
+)
+_NAMES = ("blue", "orange", "green", "vermillion", "purple", "sky", "black")
+PALETTE = dict(zip(_NAMES, _PARAMETERS["axes.prop_cycle"].by_key()["color"], strict=True))
+GREY = _PARAMETERS["axes.edgecolor"]
 TIMES = "\N{MULTIPLICATION SIGN}"
 NOTE = {"boxstyle": "round", "facecolor": "#F2F2F2", "edgecolor": GREY, "linewidth": 0.8}
-
-
-def use_style():
-    """Set matplotlib's defaults for the book.
-
-    Figures are opaque and white with dark text, so that they read the same on a light page and, as
-    a card, on a dark one.
-    """
-    plt.rcParams.update(
-        {
-            "axes.axisbelow": True,
-            "axes.edgecolor": GREY,
-            "axes.grid": False,
-            "axes.labelcolor": PALETTE["black"],
-            "axes.prop_cycle": cycler(color=list(PALETTE.values())),
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlelocation": "left",
-            "axes.titleweight": "bold",
-            "figure.constrained_layout.use": True,
-            "figure.dpi": 144,
-            "figure.facecolor": "white",
-            "figure.figsize": (8, 4),
-            "font.size": 10,
-            "grid.color": "#DDDDDD",
-            "image.cmap": SEQUENTIAL,
-            "legend.frameon": False,
-            "savefig.facecolor": "white",
-            "text.color": PALETTE["black"],
-            "xtick.color": PALETTE["black"],
-            "ytick.color": PALETTE["black"],
-        }
-    )
 
 
 def plot_filters(kernel, columns=16, title="Filters", ax=None):

@@ -15,6 +15,8 @@ import numpy as np
 
 from alexnet_lib.errors import InputError
 
+__all__ = ["DRAW", "draw_scene", "write_scenes"]
+
 SIZE = 256
 SIDE = 384  # of the canvas, of which SIZE x SIZE pixels are cut at any angle
 MIDDLE = SIDE / 2
