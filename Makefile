@@ -83,7 +83,7 @@ lock: $(INSTALLED) ## Write requirements.txt anew from pyproject.toml (needs a n
 
 .PHONY: clean
 clean: ## Remove what was built; .venv stays
-	rm -rf _build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune \
 		-exec rm -rf {} +
 

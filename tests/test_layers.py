@@ -17,6 +17,7 @@ from alexnet_lib import (
     local_response_normalization,
 )
 from alexnet_lib.port import layers
+from alexnet_lib.port.compilation import fused
 
 ALEXNET = {"depth_radius": 2, "bias": 1.0, "alpha": 2e-5, "beta": 0.75}
 PARAMETERS = [
@@ -42,7 +43,7 @@ def value_and_gradient(function, x, parameters):
 
 @pytest.mark.parametrize("parameters", PARAMETERS, ids=str)
 @pytest.mark.parametrize("channels", [1, 3, 16, 96])
-@pytest.mark.parametrize("way", [lambda function: function, layers.fused], ids=["plain", "fused"])
+@pytest.mark.parametrize("way", [lambda function: function, fused], ids=["plain", "fused"])
 def test_lrn_equals_tensorflow(parameters, channels, way):
     x = tensor(3, 5, 7, channels)
     ours = value_and_gradient(way(local_response_normalization), x, parameters)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from alexnet_lib.errors import AlexNetError
 
+__all__ = ["WorkerFailed", "run_workers"]
+
 
 class WorkerFailed(AlexNetError, ChildProcessError):
     """A worker ended with an error; says which, how, and what it wrote last."""

@@ -21,26 +21,24 @@ from alexnet_lib.images.records import PARALLEL, check_records, seed_pair, shuff
 from alexnet_lib.port.architecture import INPUT_SIZE
 
 
-def image_dataset(images, indices=None, batch_size=32, shard=(0, 1), **options):
+def image_dataset(images, batch_size=32, shard=(0, 1), **options):
     """Batch images straight from their files.
 
     Args:
         images: `Images`.
-        indices: int (images,), which of them; all by default.
         batch_size: the last batch of an epoch may be smaller.
         shard: (number, of): of each batch only every `of`-th image is read, from the one at
             `number` on. What remains is as it would be in the whole batch; a last batch that is
             too small for this shard is left out.
         **options: those of `batches`: training=False, seed=0, resize="stretch", epochs=1,
-            first_epoch=0. Training shuffles and augments; otherwise the order is that of `indices`.
+            first_epoch=0. Training shuffles and augments; otherwise the images keep their order.
 
     Returns:
         As `batches`.
     """
-    indices = np.arange(len(images.files)) if indices is None else np.asarray(indices)
-    paths = tf.constant([os.fsencode(images.folder / images.files[i]) for i in indices])
-    labels = tf.constant(images.labels[indices])
-    places = np.arange(len(indices))
+    paths = tf.constant([os.fsencode(images.folder / file) for file in images.files])
+    labels = tf.constant(images.labels)
+    places = np.arange(len(images))
     places = places[places % batch_size % shard[1] == shard[0]]
 
     def load(i):
@@ -50,12 +48,12 @@ def image_dataset(images, indices=None, batch_size=32, shard=(0, 1), **options):
         return image, labels[i]
 
     def source(seed):
-        order = tf.range(len(indices))
+        order = tf.range(len(images))
         order = order if seed is None else shuffle(order, seed)
         order = tf.gather(order, places)
         return tf.data.Dataset.from_tensor_slices(order).map(load, **PARALLEL)
 
-    return batches(source, len(indices), batch_size, shard=shard, **options)
+    return batches(source, len(images), batch_size, shard=shard, **options)
 
 
 def record_dataset(folder, subset="train", **options):

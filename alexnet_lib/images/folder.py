@@ -4,24 +4,27 @@ Images go by the name "class/stem", without the ending: the official UC Merced i
 copies are .webp, and a split must mean the same images in all of them.
 """
 
+import dataclasses
+import functools
 import hashlib
 import itertools
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import data_directory
+from alexnet_lib.images.data import VIEWS
 from alexnet_lib.images.preprocessing import read_image
 
 
-class Images(NamedTuple):
-    """The images of a folder of class folders, in the order of class and stem.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Images:
+    """The images of a folder of class folders, in the order of class and stem; one kind of `Data`.
 
     Attributes:
         folder: where the class folders lie.
@@ -35,10 +38,38 @@ class Images(NamedTuple):
     labels: np.ndarray
     classes: tuple[str, ...]
 
-    @property
+    layer = None  # the network's input
+    views = VIEWS
+
+    def __len__(self):
+        return len(self.files)
+
+    @functools.cached_property
     def names(self):
-        """The images' names, by `name_of`; made anew each time that they are asked for."""
+        """The images' names, by `name_of`."""
         return tuple(map(name_of, self.files))
+
+    def subset(self, indices):
+        """Return some of the images, in the order of `indices`."""
+        files = tuple(self.files[i] for i in indices)
+        return dataclasses.replace(
+            self, files=files, labels=self.labels[np.asarray(indices, np.int64)]
+        )
+
+    def batches(self, batch_size, training=False, seed=0, epoch=0, shard=(0, 1)):
+        """Iterate over one epoch, as `Data` says; training augments."""
+        from alexnet_lib.images.batches import image_dataset
+
+        return iter(
+            image_dataset(self, batch_size, shard, training=training, seed=seed, first_epoch=epoch)
+        )
+
+    def view_batches(self, batch_size, views=1):
+        """Iterate over the images in order, as `Data` says, in the views of `eight_views`."""
+        from alexnet_lib.images.batches import eight_views, image_dataset
+
+        for images, _ in image_dataset(self, batch_size):
+            yield eight_views(images) if views == VIEWS else images[None]
 
 
 def name_of(file):

@@ -27,7 +27,7 @@ SHUFFLE_WINDOW = 512
 PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
-def write_records(folder, images, indices=None, subset="train", shards=4, seed=0):
+def write_records(folder, images, subset="train", shards=4, seed=0):
     """Write images as TFRecord files, `SUBSET-00000-of-00004.tfrecord` ..., and `SUBSET.json`.
 
     A record holds the image as PNG, which loses nothing and which TensorFlow reads, unlike TIFF,
@@ -38,7 +38,6 @@ def write_records(folder, images, indices=None, subset="train", shards=4, seed=0
     Args:
         folder: made where it is missing; it can hold many subsets.
         images: `Images`.
-        indices: int (records,), which of them; all by default.
         subset: the files' name.
         shards: number of files, which are read side by side.
         seed: of the order in which images are written.
@@ -51,14 +50,13 @@ def write_records(folder, images, indices=None, subset="train", shards=4, seed=0
         ValueError: where there are fewer images than shards, or an image cannot be read.
     """
     folder = Path(folder)
-    indices = np.arange(len(images.files)) if indices is None else np.asarray(indices)
-    if not 1 <= shards <= len(indices):
+    if not 1 <= shards <= len(images):
         raise InputError(
-            f"shards must be from 1 to the number of images, {len(indices)}. "
+            f"shards must be from 1 to the number of images, {len(images)}. "
             f"Received: shards={shards}"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    order = np.random.default_rng(seed).permutation(indices)
+    order = np.random.default_rng(seed).permutation(len(images))
     index = {"classes": images.classes, **_counts(images, order), "shards": []}
     with contextlib.ExitStack() as stack:
         for shard in range(shards):
