@@ -33,8 +33,8 @@ def modules():
 
 
 def public(module):
-    """Return a module's public names, in order: those in ``__all__``, else those in the README."""
-    return getattr(module, "__all__", None) or alexnet_lib._HOMES.get(module.__name__[12:], ())
+    """Return a module's public names, in order."""
+    return getattr(module, "__all__", ())
 
 
 @cache
