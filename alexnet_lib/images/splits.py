@@ -19,7 +19,8 @@ __all__ = [
 
 #: The parts of a split.
 SUBSETS = ("train", "validation", "test")
-#: Path of the book's own 80/10/10 split of UC Merced: `split` with seed 0, the one duplicate pair together.
+#: Path of the book's own 80/10/10 split of UC Merced: `split` with seed 0, its one pair of
+#: duplicates together.
 UCMERCED_SPLIT = CARRIED / "ucmerced_split.csv"
 HEADER = ["file", "class", "subset"]
 
