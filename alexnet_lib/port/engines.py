@@ -1,7 +1,7 @@
 """Run AlexNet in two independent engines: OpenCV's Caffe importer and ONNX Runtime.
 
-Neither shares code with TensorFlow or with this library's reader, so an error in the port shows as a
-difference between them.
+Neither shares code with TensorFlow or with this library's reader, so an error in the port shows as
+a difference between them.
 """
 
 import os
