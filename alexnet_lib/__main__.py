@@ -11,9 +11,7 @@ from alexnet_lib.errors import AlexNetError, InputError, MissingFileError
 from alexnet_lib.finetuning.recipes import RECIPES, recipe_of
 from alexnet_lib.port.caffemodel import read_caffemodel, write_caffemodel
 from alexnet_lib.port.layouts import caffe_to_tensorflow, load_npz, save_npz, tensorflow_to_caffe
-
-# TensorFlow's start-up notes would bury a command's own lines; what matters is raised.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from alexnet_lib.quiet import import_tensorflow
 
 
 class _Commands(click.Group):
@@ -189,6 +187,7 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, split_file
 
         return run_workers([sys.executable, "-m", "alexnet_lib", *sys.argv[1:]], workers)
 
+    import_tensorflow()
     from alexnet_lib.finetuning.replicas import default_strategy
     from alexnet_lib.finetuning.runs import train_classifier
     from alexnet_lib.images.splits import UCMERCED_SPLIT
@@ -223,6 +222,7 @@ def crossval(folder, output, recipe, epochs, seed, weights, fc_units, k):
     Example:
       python -m alexnet_lib crossval -o runs/frozen_5fold --fc-units 1024
     """  # noqa: D301 - click wants the character
+    import_tensorflow()
     from alexnet_lib.finetuning.cross_validation import crossval
     from alexnet_lib.images.data import VIEWS
     from alexnet_lib.images.folder import duplicate_groups
@@ -256,6 +256,7 @@ _model_option = click.option(
 
 def _classifier(path):
     """Load what `--model` names."""
+    import_tensorflow()
     from alexnet_lib.finetuning.classifier import UCMERCED_CLASSIFIER, load_classifier
 
     path = path or UCMERCED_CLASSIFIER
@@ -282,6 +283,7 @@ def evaluate(folder, model, split_file, views, output):
       python -m alexnet_lib evaluate
       python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views 8
     """  # noqa: D301 - click wants the character
+    import_tensorflow()
     from alexnet_lib.finetuning.evaluation import evaluate
     from alexnet_lib.images.splits import UCMERCED_SPLIT, apply_split, read_split
 
@@ -325,6 +327,7 @@ def predict(images, model, imagenet, top):
       python -m alexnet_lib predict -m runs/mine photograph.jpg
       python -m alexnet_lib predict --imagenet cat.jpg --top 3
     """  # noqa: D301 - click wants the character
+    import_tensorflow()
     from alexnet_lib.images.preprocessing import preprocess_input, read_image
     from alexnet_lib.port.alexnet import AlexNet, imagenet_classes
 

@@ -24,15 +24,17 @@ __all__ = [
 
 _PACKAGE = Path(__file__).resolve().parent
 _INSTALLED = (_PACKAGE / "data").is_dir()  # from a wheel, which carries a copy of a clone's data/
+#: The folder of the data that the library carries.
 CARRIED = (_PACKAGE if _INSTALLED else _PACKAGE.parent) / "data"
-# Results of the book's runs, with settings, seeds and versions; only in a clone.
+#: Results of the book's runs, with settings, seeds and versions; only in a clone.
 RESULTS = CARRIED / "results"
-# All layers fine-tuned on UC Merced, with a small head, stored in half precision:
-# python -m alexnet_lib finetune -o runs/small --recipe all-layers --fc-units 256 --float16
+#: All layers fine-tuned on UC Merced, with a small head, stored in half precision: ``finetune -o
+#: runs/small --recipe all-layers --fc-units 256 --float16`` wrote it.
 UCMERCED_CLASSIFIER = CARRIED / "ucmerced_classifier.npz"
 
+#: Name of BVLC's official weights file.
 CAFFEMODEL = "bvlc_alexnet.caffemodel"
-# From BVLC/caffe, models/bvlc_alexnet/readme.md; the model is released for unrestricted use.
+#: From BVLC/caffe, models/bvlc_alexnet/readme.md; the model is released for unrestricted use.
 CAFFEMODEL_SHA1 = "9116a64c0fbe4459d18f4bb6b56d647b63920377"
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_lib.files import RESULTS
+from alexnet_lib.quiet import import_tensorflow
 from benchmarks.compare import machine, time_in_turns, write
 
 FIELDS = ("strategy", "workers", "work", "batch", "parameters", "median_ms", "spread_ms", "runs")
@@ -31,7 +32,6 @@ RUNS = 7
 def main():
     """Measure with one worker, two and so on; write one table."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # before TensorFlow is loaded
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from alexnet_lib.finetuning.launch import run_workers
 
     about = machine()
@@ -50,6 +50,7 @@ def measure(strategy, path):
     if hasattr(os, "sched_setaffinity"):  # before TensorFlow starts its threads, which inherit it
         worker = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[worker]})
+    import_tensorflow()
     from alexnet_lib.finetuning.replicas import Replicas, default_strategy
 
     replicas = Replicas(default_strategy() if strategy == MULTI_WORKER else None)

@@ -1,8 +1,9 @@
 """More than one device: data-parallel training with `tf.distribute`.
 
 Every replica holds the whole network and takes its rows of each batch; the sum of all replicas'
-gradients moves all of them alike. Which rows these are, and what is random about them, follows from
-their place in the batch. So the result is that of one device, but for sums in another order.
+gradients updates every copy in the same way. A row's replica, and everything random about the row,
+follow from its place in the batch. So the result equals that of one device, except that sums are
+taken in another order.
 """
 
 import contextlib
@@ -17,8 +18,8 @@ from alexnet_lib.port.compilation import compiled, fused
 
 __all__ = ["Replicas", "WorkerLost", "default_strategy"]
 
-# Seconds after which a worker that others wait for counts as lost: above the longest step, and the
-# chief's longest write of a checkpoint.
+# Seconds after which a worker that others wait for counts as lost: more than the longest step, and
+# than the chief's longest write of a checkpoint.
 TIMEOUT = 600
 LOST = (
     tf.errors.AbortedError,
@@ -34,7 +35,7 @@ class WorkerLost(AlexNetError, ConnectionError):
 
 
 def default_strategy(timeout=TIMEOUT):
-    """Return the strategy that fits this process. Call it before anything else of TensorFlow.
+    """Return the strategy that fits this process. Call it before using TensorFlow otherwise.
 
     Args:
         timeout: seconds to wait for another worker.
@@ -133,14 +134,14 @@ class Replicas:
         return everywhere
 
     def scatter(self, rows, least=0):
-        """Give each of this worker's replicas its rows of what the worker has read.
+        """Give each of this worker's replicas its rows of the worker's part of a batch.
 
         Args:
             rows: tensor, the worker's rows of a batch.
-            least: where a replica has fewer rows, it gets so many of zeros.
+            least: a replica with fewer rows gets this many rows of zeros instead.
 
         Returns:
-            What a compiled `function` takes.
+            An argument for a compiled `function`.
         """
         if self.strategy is None:
             return rows

@@ -44,6 +44,8 @@ class Layer(NamedTuple):
     groups: int = 1
 
 
+#: The 23 layers of AlexNet in order: for each its name, its Caffe type and its hyperparameters. All
+#: shapes, counts and pictures follow from this table.
 LAYERS = (
     Layer("conv1", "Convolution", outputs=96, kernel=11, stride=4),
     Layer("relu1", "ReLU"),
