@@ -17,8 +17,10 @@ __all__ = [
     "write_split",
 ]
 
+#: The parts of a split.
 SUBSETS = ("train", "validation", "test")
-# The book's own 80/10/10 split of UC Merced: `split` with seed 0, the one duplicate pair together.
+#: Path of the book's own 80/10/10 split of UC Merced: `split` with seed 0, its one pair of
+#: duplicates together.
 UCMERCED_SPLIT = CARRIED / "ucmerced_split.csv"
 HEADER = ["file", "class", "subset"]
 

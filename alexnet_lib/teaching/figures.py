@@ -26,8 +26,11 @@ _PARAMETERS = rc_params_from_file(
     Path(__file__).with_name("book.mplstyle"), use_default_template=False
 )
 _NAMES = ("blue", "orange", "green", "vermillion", "purple", "sky", "black")
+#: The colours of all figures by name, told apart by colour-blind readers too.
 PALETTE = dict(zip(_NAMES, _PARAMETERS["axes.prop_cycle"].by_key()["color"], strict=True))
+#: The colour of axes and notes.
 GREY = _PARAMETERS["axes.edgecolor"]
+#: The sign in sizes such as 3×3.
 TIMES = "\N{MULTIPLICATION SIGN}"
 NOTE = {"boxstyle": "round", "facecolor": "#F2F2F2", "edgecolor": GREY, "linewidth": 0.8}
 

@@ -404,6 +404,7 @@ _DRAWINGS = [
     _river, _runway, _sparseresidential, _storagetanks,
     _tenniscourt,
 ]  # fmt: skip
+#: The drawing functions by the name of their class.
 DRAW = {draw.__name__[1:]: draw for draw in _DRAWINGS}
 
 
