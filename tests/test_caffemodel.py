@@ -20,8 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alexnet_lib import CaffeModelError, prototxt, read_caffemodel, write_caffemodel
-from alexnet_lib.port.architecture import weight_layers
+from alexnet_lib.port.architecture import prototxt, weight_layers
+from alexnet_lib.port.caffemodel import CaffeModelError, read_caffemodel, write_caffemodel
 
 CASES = Counter()  # files given to the reader, by the kind of test
 
