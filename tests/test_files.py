@@ -15,6 +15,9 @@ def test_data_directory_is_the_environments_or_the_books(monkeypatch, tmp_path):
     monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
     assert data_directory() == tmp_path
     assert find_caffemodel() is None
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALEXNET_DATA", "mine")
+    assert data_directory() == tmp_path / "mine"  # a later chdir must not matter
     monkeypatch.delenv("ALEXNET_DATA")
     assert data_directory().parts[-2:] == ("data", "downloads")
 

@@ -242,7 +242,7 @@ def test_records_of_something_else(folder):
     del example.features.feature["label"]
     unlabelled = example.SerializeToString()
     for third, reason in (
-        (b"\xff\xff no Example", "record 2 is no image's record"),
+        (b"\xff\xff no Example", "record 2 is not an image's record"),
         (unlabelled, "record 2 is damaged: .*label"),
         (relabelled, "record 2 is damaged: label . is not class 'class"),
         (outside, "record 2 is damaged: label 77 is not class"),

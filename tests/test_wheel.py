@@ -25,6 +25,9 @@ assert alexnet_lib.__file__.startswith(sys.argv[1]), alexnet_lib.__file__
 for name in alexnet_lib.__all__:
     getattr(alexnet_lib, name)
 
+import matplotlib.pyplot as plt
+plt.style.use("alexnet_lib.teaching.book")
+
 def run(*arguments):
     main([str(argument) for argument in arguments], standalone_mode=False)
 
