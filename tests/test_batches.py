@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_lib.images.batches import augment, eight_views, image_dataset, record_dataset
-from alexnet_lib.images.folder import find_ucmerced, read_folder
+from alexnet_lib.images.folder import read_folder
 from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input, read_image
 from alexnet_lib.images.records import write_records
 
@@ -287,11 +287,8 @@ def test_strengths_out_of_range(options):
         augment(smooth(), 0, **options)
 
 
-def test_the_real_ucmerced_through_both_ways(tmp_path):
-    folder = find_ucmerced()
-    if folder is None:
-        pytest.skip("no UC Merced in the data directory: set ALEXNET_DATA to one that has it")
-    images = read_folder(folder)
+def test_the_real_ucmerced_through_both_ways(ucmerced, tmp_path):
+    images = read_folder(ucmerced)
     some = np.arange(0, 2100, 35)
     x, y = gather(image_dataset(images.subset(some)))
     np.testing.assert_array_equal(x, expected(images, some))

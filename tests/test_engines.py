@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from alexnet_lib.files import find_caffemodel
 from alexnet_lib.images.preprocessing import preprocess_input
 from alexnet_lib.port.alexnet import AlexNet
 from alexnet_lib.port.architecture import LAYERS
@@ -70,11 +69,8 @@ def test_relative_error():
     assert not relative_error(np.array([np.nan, 1]), np.ones(2)) <= LIMIT
 
 
-def test_parity_on_the_real_convolutions():
-    path = find_caffemodel()
-    if path is None:
-        pytest.skip("no .caffemodel in the data directory: set ALEXNET_DATA to one that has it")
+def test_parity_on_the_real_convolutions(trained):
     pixels = np.random.default_rng(0).integers(0, 256, (1, 227, 227, 3), np.uint8)
     images = preprocess_input(pixels)
-    model = AlexNet(path, include_top=False)
-    assert_parity(keras_activations(model, images), opencv_activations(path, images, "pool5"))
+    model = AlexNet(trained, include_top=False)
+    assert_parity(keras_activations(model, images), opencv_activations(trained, images, "pool5"))

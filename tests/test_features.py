@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from alexnet_lib.files import find_caffemodel
 from alexnet_lib.images.features import (
     Features,
     compute_features,
@@ -14,7 +13,7 @@ from alexnet_lib.images.features import (
     load_features,
     save_features,
 )
-from alexnet_lib.images.folder import find_ucmerced, read_folder
+from alexnet_lib.images.folder import read_folder
 from alexnet_lib.port.alexnet import AlexNet
 
 
@@ -77,15 +76,12 @@ def test_carried_features_are_of_all_images():
     assert len(np.unique(carried.codes[0].reshape(2100, -1), axis=0)) == 2099
 
 
-def test_carried_features_agree_with_images_and_weights():
-    folder, weights = find_ucmerced(), find_caffemodel()
-    if folder is None or weights is None:
-        pytest.skip("no UC Merced images or no .caffemodel in the data directory: set ALEXNET_DATA")
-    carried, images = load_features(), read_folder(folder)
+def test_carried_features_agree_with_images_and_weights(ucmerced, trained):
+    carried, images = load_features(), read_folder(ucmerced)
     assert (images.names, images.classes) == (carried.names, carried.classes)
     few = np.arange(0, 2100, 50)
     subset = images.subset(few)
-    model = AlexNet(weights, include_top=False)
+    model = AlexNet(trained, include_top=False)
     turned = compute_features(model, subset, views=8)
     real, kept = turned.pool5(np.arange(len(few))), carried.pool5(few)
     # Another file of the same network correlates less: its weights are not rounded.

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from running import run_command
 
 from alexnet_lib import files
-from alexnet_lib.__main__ import main
 from alexnet_lib.files import data_directory, find_caffemodel
 from alexnet_lib.port.caffemodel import read_caffemodel
 from alexnet_lib.port.layouts import load_npz
@@ -50,14 +49,12 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
 
 
 def test_convert_both_ways(caffemodel, weights, tmp_path):
-    there = CliRunner().invoke(main, ["convert", str(caffemodel), str(tmp_path / "a.npz")])
+    there = run_command("convert", caffemodel, tmp_path / "a.npz")
     assert there.output.endswith("a.npz: 8 layers, 60,965,224 parameters\n")
     assert all(
         np.array_equal(array, weights[k]) for k, array in load_npz(tmp_path / "a.npz").items()
     )
-    back = CliRunner().invoke(
-        main, ["convert", str(tmp_path / "a.npz"), str(tmp_path / "b.caffemodel")]
-    )
+    back = run_command("convert", tmp_path / "a.npz", tmp_path / "b.caffemodel")
     assert back.exit_code == 0, back.output
     original, again = read_caffemodel(caffemodel), read_caffemodel(tmp_path / "b.caffemodel")
     assert list(again) == list(original)
@@ -74,7 +71,7 @@ def test_a_users_mistake_gets_a_line_and_no_traceback(tmp_path):
         ("page.caffemodel", "a.npz", 1, "error page of a failed download"),
         ("other.npz", "a.caffemodel", 1, "other.npz"),
     ):
-        run = CliRunner().invoke(main, ["convert", str(tmp_path / source), str(tmp_path / target)])
+        run = run_command("convert", tmp_path / source, tmp_path / target)
         assert run.exit_code == status, run.output
         assert message in run.output
         assert not (tmp_path / target).exists()

@@ -145,11 +145,8 @@ def test_find_ucmerced(tmp_path, monkeypatch):
     assert find_ucmerced() == tmp_path / "UCMerced_LandUse" / "Images"
 
 
-def test_the_real_ucmerced():
-    folder = find_ucmerced()
-    if folder is None:
-        pytest.skip("no UC Merced in the data directory: set ALEXNET_DATA to one that has it")
-    images = read_folder(folder)
+def test_the_real_ucmerced(ucmerced):
+    images = read_folder(ucmerced)
     assert np.bincount(images.labels).tolist() == [100] * 21
     assert set(images.names) == set(read_split())
     groups = duplicate_groups(images)
