@@ -8,9 +8,10 @@ from alexnet_lib.port.architecture import INPUT_SIZE
 
 __all__ = ["IMAGENET_MEAN", "RESIZES", "preprocess_input", "read_image", "resize_image"]
 
-# ImageNet's mean colour, 0-255, as blue, green, red (BVLC/caffe, ilsvrc12).
+#: ImageNet's mean colour, 0-255, as blue, green, red (BVLC/caffe, ilsvrc12).
 IMAGENET_MEAN = np.array([104.00699, 116.66877, 122.67891], np.float32)
 SHORT_SIDE = 256
+#: The methods of `preprocess_input` to resize an image.
 RESIZES = ("stretch", "center", "caffe")
 
 

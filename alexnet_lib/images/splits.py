@@ -17,8 +17,9 @@ __all__ = [
     "write_split",
 ]
 
+#: The subsets of a split.
 SUBSETS = ("train", "validation", "test")
-# The book's 80/10/10 split of UC Merced: `split` with seed 0, its one pair of duplicates together.
+#: The book's 80/10/10 split of UC Merced: `split` with seed 0, its one pair of duplicates together.
 UCMERCED_SPLIT = CARRIED / "ucmerced_split.csv"
 HEADER = ["file", "class", "subset"]
 

@@ -23,12 +23,16 @@ __all__ = [
     "weight_layers",
 ]
 
+#: Side of the input image, in pixels.
 INPUT_SIZE = 227
+#: Number of ImageNet's classes, the outputs of fc8.
 CLASSES = 1000
+#: Number of outputs of fc6 and of fc7.
 FC_UNITS = 4096
 
-# Caffe's `lrn_param`, in Caffe's convention, which divides alpha by local_size.
+#: Caffe's `lrn_param`, in Caffe's convention, which divides alpha by local_size.
 LRN = {"local_size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
+#: Rate of drop6 and drop7.
 DROPOUT = 0.5
 
 

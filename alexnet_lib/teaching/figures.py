@@ -29,8 +29,11 @@ _PARAMETERS = rc_params_from_file(
     Path(__file__).with_name("book.mplstyle"), use_default_template=False
 )
 _NAMES = ("blue", "orange", "green", "vermillion", "purple", "sky", "black")
+#: Colours by name: blue, orange, green, vermillion, purple, sky and black.
 PALETTE = dict(zip(_NAMES, _PARAMETERS["axes.prop_cycle"].by_key()["color"], strict=True))
+#: Colour of axes and of secondary marks.
 GREY = _PARAMETERS["axes.edgecolor"]
+#: The multiplication sign.
 TIMES = "\N{MULTIPLICATION SIGN}"
 NOTE = {"boxstyle": "round", "facecolor": "#F2F2F2", "edgecolor": GREY, "linewidth": 0.8}
 

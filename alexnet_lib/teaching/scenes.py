@@ -404,6 +404,7 @@ _DRAWINGS = [
     _river, _runway, _sparseresidential, _storagetanks,
     _tenniscourt,
 ]  # fmt: skip
+#: The function that draws each class of UC Merced, by the class's name.
 DRAW = {draw.__name__[1:]: draw for draw in _DRAWINGS}
 
 
