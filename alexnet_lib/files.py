@@ -4,9 +4,11 @@ import contextlib
 import hashlib
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import platformdirs
+from tqdm import tqdm
 
 from alexnet_lib.errors import InputError, MissingFileError
 
@@ -84,6 +86,20 @@ def write_csv(path, table):
     """Write a `pandas.DataFrame` without its index, atomically."""
     with atomic_path(path) as partial:
         table.to_csv(partial, index=False)
+
+
+def in_threads(function, items, what):
+    """Yield `function(item)` in order, run in threads, with a progress bar on a terminal.
+
+    Args:
+        function: called with each item; it should release Python's lock, as OpenCV does.
+        items: a sequence.
+        what: the bar's title.
+    """
+    with ThreadPoolExecutor() as pool:
+        yield from tqdm(
+            pool.map(function, items), what, len(items), unit="images", disable=None, leave=False
+        )
 
 
 def checksum(path, algorithm="sha1"):
