@@ -3,8 +3,10 @@
 import contextlib
 import hashlib
 import os
+import platform
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import platformdirs
@@ -22,6 +24,7 @@ __all__ = [
     "data_directory",
     "find_caffemodel",
     "find_imagenet_weights",
+    "versions",
 ]
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -109,6 +112,16 @@ def checksum(path, algorithm="sha1"):
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def versions(*packages):
+    """Return the versions of what decides a result's digits, and of other packages.
+
+    Returns:
+        A dict from "python" and each package's name to its version.
+    """
+    names = ("tensorflow", "keras", "numpy", "opencv-python-headless", *packages)
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
 def find_caffemodel():
