@@ -38,7 +38,7 @@ def read_image(path):
     return image
 
 
-def preprocess_input(images, resize=None, channels="bgr"):
+def preprocess_input(images, resize=None, channels="bgr", mean=IMAGENET_MEAN):
     """Convert images to the form that AlexNet was trained on.
 
     Args:
@@ -49,9 +49,11 @@ def preprocess_input(images, resize=None, channels="bgr"):
             "caffe" stretches the image to 256x256 and crops the centre, which is how BVLC measured
             its published accuracy. None accepts only images of 227x227.
         channels: order of the last axis, "bgr" as in OpenCV or "rgb" as in most other libraries.
+        mean: what to subtract, 0-255, in the order blue, green, red: three numbers, or a mean
+            image (3, height, width) from `read_mean`, whose centre is taken as Caffe does.
 
     Returns:
-        float32 array (batch, 227, 227, 3), BGR, ImageNet's mean subtracted.
+        float32 array (batch, 227, 227, 3), BGR, the mean subtracted.
 
     Raises:
         ValueError: for another shape, another size without `resize`, pixels outside 0-255, or
@@ -86,7 +88,35 @@ def preprocess_input(images, resize=None, channels="bgr"):
         images = np.stack([resize_image(image, resize) for image in images])
     if channels == "rgb":
         images = images[..., ::-1]
-    return images.astype(np.float32) - IMAGENET_MEAN
+    return images.astype(np.float32) - fit_mean(mean, INPUT_SIZE, INPUT_SIZE)
+
+
+def fit_mean(mean, height, width):
+    """Bring a mean to the form in which it can be subtracted from channels-last images.
+
+    Args:
+        mean: a number for each channel, or an image (channels, height, width) at least as large as
+            the images.
+        height: of the images, in pixels.
+        width: likewise.
+
+    Returns:
+        float32 array (channels,) or (height, width, channels).
+
+    Raises:
+        InputError: for another shape, or a smaller image.
+    """
+    mean = np.asarray(mean, np.float32)
+    if mean.ndim == 1:
+        return mean
+    if mean.ndim != 3 or mean.shape[1] < height or mean.shape[2] < width:
+        raise InputError(
+            f"mean must be a number for each channel, or an image (channels, height, width) of at "
+            f"least {height}x{width}; mean.mean(axis=(1, 2)) fits any size. "
+            f"Received: shape={mean.shape}"
+        )
+    top, left = (mean.shape[1] - height) // 2, (mean.shape[2] - width) // 2
+    return mean[:, top : top + height, left : left + width].transpose(1, 2, 0)
 
 
 def resize_image(image, resize, size=INPUT_SIZE):
@@ -117,3 +147,25 @@ def resize_image(image, resize, size=INPUT_SIZE):
     )
     top, left = ((side - size) // 2 for side in image.shape[:2])
     return image[top : top + size, left : left + size]
+
+
+def image_of_size(image, channels, height, width, mean=(0,)):
+    """Bring one image into the form of a network's input: stretched, its mean subtracted.
+
+    Args:
+        image: uint8 array (height, width, 3), BGR.
+        channels: 3, or 1 for shades of grey.
+        height: of the input, in pixels.
+        width: likewise.
+        mean: as for `fit_mean`.
+
+    Returns:
+        float32 array (1, height, width, channels).
+    """
+    shrinks = height < image.shape[0] or width < image.shape[1]
+    image = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    if channels == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None]
+    return image[None].astype(np.float32) - fit_mean(mean, height, width)

@@ -68,13 +68,13 @@ def caffe_to_tensorflow(blobs):
         if kernel.ndim == 4:
             kernel = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0), np.float32)
         else:
-            kernel = _transpose_dense(kernel, row.input_shape)
+            kernel = transpose_dense(kernel, row.input_shape)
         weights[f"{name}/kernel"] = kernel
         weights[f"{name}/bias"] = np.ascontiguousarray(bias.reshape(-1), np.float32)
     return weights
 
 
-def _transpose_dense(kernel, input_shape):
+def transpose_dense(kernel, input_shape):
     """Convert (outputs, inputs) to TensorFlow's layout, block by block.
 
     Each block's pages are released when it is done, so the file and its copy are never both in
