@@ -9,7 +9,13 @@ import pytest
 
 import alexnet_lib
 from alexnet_lib import files
-from alexnet_lib.port.alexnet import AlexNet, decode_predictions, imagenet_classes, load_weights
+from alexnet_lib.port.alexnet import (
+    AlexNet,
+    decode_predictions,
+    imagenet_classes,
+    load_weights,
+    model_weights,
+)
 from alexnet_lib.port.architecture import describe
 from alexnet_lib.port.layouts import save_npz
 
@@ -25,6 +31,11 @@ def convolutions(weights, tmp_path_factory):
 @pytest.fixture(scope="module")
 def complete(caffemodel):
     return AlexNet(caffemodel)
+
+
+@pytest.fixture
+def backbone():
+    return AlexNet(fc_units=8)
 
 
 def assert_holds(model, weights, names):
@@ -60,25 +71,17 @@ def test_include_top_false_stops_at_pool5(caffemodel, weights):
 
 def test_a_file_without_fc_layers_loads_what_it_has(convolutions, weights):
     with pytest.warns(UserWarning, match=r"convolutions\.npz: these layers start fresh: fc6 .*fc8"):
-        model = AlexNet(convolutions, classes=21)
+        model = AlexNet(convolutions, classes=21, fc_units=8)
     assert_holds(model, weights, CONVOLUTIONS)
-    assert model.count_params() == 56_954_261
-
-
-@pytest.fixture(scope="module")
-def saved(complete, tmp_path_factory):
-    """The complete model, saved by Keras in both ways."""
-    folder = tmp_path_factory.mktemp("keras")
-    complete.save(folder / "model.keras")
-    complete.save_weights(folder / "model.weights.h5")
-    return folder
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
-def test_keras_files_and_a_head_of_another_size(saved, name, weights):
+def test_keras_files_and_a_head_of_another_size(backbone, name, tmp_path):
+    save = backbone.save if name == "model.keras" else backbone.save_weights
+    save(tmp_path / name)
     with pytest.warns(UserWarning, match=r"fresh: fc8 \(1000 classes in the file, 5 in the model"):
-        model = AlexNet(saved / name, classes=5)
-    assert_holds(model, weights, [*CONVOLUTIONS, "fc6", "fc7"])
+        model = AlexNet(tmp_path / name, classes=5, fc_units=8)
+    assert_holds(model, model_weights(backbone), [*CONVOLUTIONS, "fc6", "fc7"])
     assert model.output.shape == (None, 5)
 
 
@@ -113,17 +116,12 @@ def test_dropout_activation_and_regularizer():
         ({"classes": 2.5}, "classes=2.5"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"weights": 7}, "weights=int"),
-        ({"weights": "alexnet.pkl"}, r"ends in \.caffemodel, \.npz.*'alexnet\.pkl'"),
+        ({"weights": "alexnet.pkl", "fc_units": 8}, r"ends in \.caffemodel, \.npz.*'alexnet\.pkl'"),
     ],
 )
 def test_arguments_are_checked(options, message):
     with pytest.raises(ValueError, match=message):
         AlexNet(**options)
-
-
-@pytest.fixture
-def backbone():
-    return AlexNet(fc_units=8)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +161,7 @@ def test_broken_and_missing_files_are_named(backbone, ending, tmp_path):
 def test_imagenet_is_found_by_checksum(caffemodel, monkeypatch, weights):
     monkeypatch.setenv("ALEXNET_DATA", str(caffemodel.parent))
     with pytest.raises(FileNotFoundError, match=r"complete\.caffemodel with another checksum"):
-        AlexNet("imagenet")
+        AlexNet("imagenet", fc_units=8)
     monkeypatch.setattr(files, "CAFFEMODEL_SHA1", files.checksum(caffemodel))
     assert_holds(AlexNet("imagenet", include_top=False), weights, CONVOLUTIONS)
 
@@ -171,7 +169,7 @@ def test_imagenet_is_found_by_checksum(caffemodel, monkeypatch, weights):
 def test_missing_imagenet_says_which_command_brings_it(tmp_path, monkeypatch):
     monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="`python -m alexnet_lib fetch alexnet`"):
-        AlexNet("imagenet")
+        AlexNet("imagenet", fc_units=8)
 
 
 def test_decode_predictions():

@@ -19,8 +19,13 @@ NAMES = [layer.name for layer in LAYERS]
 
 
 @pytest.fixture(scope="module")
-def ours(caffemodel, images):
-    return keras_activations(AlexNet(caffemodel), images)
+def model(caffemodel):
+    return AlexNet(caffemodel)
+
+
+@pytest.fixture(scope="module")
+def ours(model, images):
+    return keras_activations(model, images)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +51,11 @@ def test_parity_with_onnx_runtime(ours, caffemodel, images):
     assert_parity(ours, onnx)
 
 
-def test_a_wrong_network_breaks_parity_from_its_first_wrong_layer(caffemodel, images, opencv):
-    model = AlexNet(caffemodel)
-    model.get_layer("norm1").alpha *= 5
+def test_a_wrong_network_breaks_parity_from_its_first_wrong_layer(
+    model, images, opencv, monkeypatch
+):
+    layer = model.get_layer("norm1")
+    monkeypatch.setattr(layer, "alpha", 5 * layer.alpha)
     wrong = keras_activations(model, images)
     errors = {name: relative_error(wrong[name], opencv[name]) for name in NAMES}
     assert max(errors["conv1"], errors["relu1"]) <= LIMIT
