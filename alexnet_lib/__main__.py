@@ -363,6 +363,7 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, split_file
 
         return run_workers([sys.executable, "-m", "alexnet_lib", *sys.argv[1:]], workers)
 
+    weights, images = _weights(weights), _data(folder)  # what is missing is said at once
     import_tensorflow()
     from alexnet_lib.finetuning.replicas import default_strategy
     from alexnet_lib.finetuning.runs import train_classifier
@@ -370,10 +371,10 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, split_file
 
     strategy = default_strategy()  # before anything else that TensorFlow does
     result = train_classifier(
-        _data(folder),
+        images,
         output,
         _recipe(recipe, epochs),
-        _weights(weights),
+        weights,
         split_file or (UCMERCED_SPLIT if folder is None else None),
         seed,
         fc_units,
@@ -398,14 +399,13 @@ def crossval(folder, output, recipe, epochs, seed, weights, fc_units, k):
     Example:
       python -m alexnet_lib crossval -o runs/frozen_5fold --fc-units 1024
     """  # noqa: D301 - click wants the character
+    weights, images = _weights(weights), _data(folder)
     import_tensorflow()
     from alexnet_lib.finetuning.cross_validation import crossval
     from alexnet_lib.images.data import VIEWS
     from alexnet_lib.images.folder import duplicate_groups
 
-    weights, recipe = _weights(weights), _recipe(recipe, epochs)
-    images = _data(folder)
-    groups = duplicate_groups(images)
+    groups, recipe = duplicate_groups(images), _recipe(recipe, epochs)
     folds, _ = crossval(images, recipe, k, seed, VIEWS, groups, weights, fc_units, output)
     for views in (1, VIEWS):
         accuracy = folds[f"accuracy_{views}"]

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from small import write_image
 
 from alexnet_lib.images.batches import augment, eight_views, image_dataset, record_dataset
 from alexnet_lib.images.folder import read_folder
@@ -23,9 +24,7 @@ def images(tmp_path_factory):
     for number in range(COUNT):
         small = generator.integers(0, 256, (6, 6, 3), np.uint8)
         pixels = cv2.resize(small, (250 + 3 * number, 262 - number), interpolation=cv2.INTER_CUBIC)
-        path = folder / "ab"[number % 2] / f"{number:02d}.png"
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), pixels)
+        write_image(folder / "ab"[number % 2] / f"{number:02d}.png", pixels)
     return read_folder(folder)
 
 

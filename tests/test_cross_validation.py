@@ -44,8 +44,8 @@ def light_head(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twenty dark and twenty light images, two of them the same."""
-    folder = write_pictures(tmp_path / "images", per_class=20, side=40)
+    """Ten dark and ten light images, two of them the same."""
+    folder = write_pictures(tmp_path / "images", per_class=10, side=40)
     shutil.copy(folder / "dark" / "3.png", folder / "dark" / "7.png")
     return folder
 
@@ -55,7 +55,7 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(folder, tmp_p
     images = read_folder(folder)
     assert runs.stages_of(RECIPE) == [RECIPE]
     [features] = runs.data_of_stages([RECIPE], images, small_network())
-    assert features.codes.shape == (8, 40, 6, 6, 256)
+    assert features.codes.shape == (8, 20, 6, 6, 256)
     seen = []
     finetune = runs.finetune
 
@@ -64,7 +64,7 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(folder, tmp_p
         return finetune(model, train, validation, *args, **options)
 
     monkeypatch.setattr(runs, "finetune", spy)
-    same = np.arange(40)
+    same = np.arange(20)
     same[images.names.index("dark/7")] = images.names.index("dark/3")
     folds, predictions = cross_validation.crossval(
         features, RECIPE, k=4, views=8, groups=same, folder=tmp_path / "results", progress=False
@@ -73,10 +73,10 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(folder, tmp_p
     for fold, (train, validation) in enumerate(seen):
         test = predictions.loc[predictions["fold"] == fold, "image"]
         names = [set(train), set(validation), set(test)]
-        assert sum(map(len, names)) == len(set.union(*names)) == 40
+        assert sum(map(len, names)) == len(set.union(*names)) == 20
         # The pair of the same image is always on one side.
         assert sum({"dark/3", "dark/7"} <= part for part in names) == 1
-    assert folds["test"].sum() == 40
+    assert folds["test"].sum() == 20
     right = (predictions["true"] == predictions["predicted"]).groupby(predictions["fold"]).mean()
     assert right.tolist() == pytest.approx(folds["accuracy_8"].tolist())
     assert {"accuracy_1", "val_accuracy"} <= set(folds)
@@ -96,7 +96,7 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(folder, tmp_p
     stored = pd.read_csv(tmp_path / "results" / "folds.csv")
     assert stored["tensorflow"].str.count(r"\.").min() >= 2
     assert json.loads(stored["recipes"][0])[0]["learning_rate"] == 3e-3
-    assert len(pd.read_csv(tmp_path / "results" / "predictions.csv")) == 40
+    assert len(pd.read_csv(tmp_path / "results" / "predictions.csv")) == 20
 
 
 def test_a_head_learns_on_features_before_the_convolutions_see_images(folder):
@@ -124,7 +124,7 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     options = ["finetune", folder, "-o", output, "--epochs", 2, "--weights", weights]
     first = run_command(*options)
     assert first.exit_code == 0, first.output
-    assert "on 4 images (95 % interval" in first.output
+    assert "on 2 images (95 % interval" in first.output
     for name in ("classifier.npz", "settings.json", "split.csv", "history.csv", "best.npz"):
         assert (output / name).is_file(), name
     assert len(pd.read_csv(output / "history.csv")) == 2
@@ -134,7 +134,7 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     assert (output / "split.csv").read_bytes() == kept
     again = run_command(*options)  # everything is there: nothing is trained anew
     assert again.exit_code == 0, again.output
-    accuracy = re.search(r"accuracy \S+ on 4 images .*", again.output)[0]
+    accuracy = re.search(r"accuracy \S+ on 2 images .*", again.output)[0]
     own = run_command(*options[:3], tmp_path / "own", *options[4:], "--split", output / "split.csv")
     assert accuracy in own.output
     assert (tmp_path / "own" / "split.csv").read_bytes() == kept
@@ -145,9 +145,9 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     )
     assert judged.exit_code == 0, judged.output
     assert judged.output.splitlines()[0] in again.output
-    assert len(pd.read_csv(tables / "predictions.csv")) == 4
-    assert pd.read_csv(tables / "confusion_matrix.csv")[["dark", "light"]].to_numpy().sum() == 4
-    assert "on 40 images" in run_command("evaluate", folder, "-m", output / "classifier.npz").output
+    assert len(pd.read_csv(tables / "predictions.csv")) == 2
+    assert pd.read_csv(tables / "confusion_matrix.csv")[["dark", "light"]].to_numpy().sum() == 2
+    assert "on 20 images" in run_command("evaluate", folder, "-m", output / "classifier.npz").output
     (tmp_path / "train.csv").write_bytes(kept.replace(b",test", b",train"))
     judged = run_command("evaluate", folder, "-m", output, "--split", tmp_path / "train.csv")
     assert "train.csv: expected test images, found only train, validation" in judged.output

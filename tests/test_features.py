@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from small import noise_features
 
 from alexnet_lib.images.features import (
-    Features,
     compute_features,
     decode,
     encode,
@@ -32,9 +32,7 @@ def test_large_values_saturate():
 
 @pytest.fixture
 def features():
-    codes = np.random.default_rng(0).integers(0, 256, (8, 5, 6, 6, 256), np.uint8)
-    names = tuple(f"{kind}/{kind}{i}" for kind, i in zip("aabbb", range(5), strict=True))
-    return Features(codes, 0.05, np.array([0, 0, 1, 1, 1]), ("a", "b"), names)
+    return noise_features([0, 0, 1, 1, 1])
 
 
 def test_round_trip(features, tmp_path):
