@@ -69,3 +69,4 @@ def _register_layers(keras):
     """Make our layers known as soon as Keras is there, so that saved models just load."""
     if keras.backend.backend() == "tensorflow":
         importlib.import_module(f"{__name__}.port.layers")
+        importlib.import_module(f"{__name__}.port.caffe_layers")

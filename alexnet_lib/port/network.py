@@ -35,7 +35,7 @@ from alexnet_lib.port.layers import FullyConnected, GroupedConv2D, LocalResponse
 from alexnet_lib.port.layouts import transpose_dense
 from alexnet_lib.port.reference import pooled_size, reshaped, slice_bounds, window
 
-__all__ = ["blob_shapes", "build", "keras_names", "port", "read_network"]
+__all__ = ["blob_shapes", "build", "keras_names", "port", "read_network", "top_shapes"]
 
 K = keras.layers
 LAST = (0, 2, 3, 1)  # Caffe's axes in the order in which four of them are kept here
@@ -94,6 +94,12 @@ def blob_shapes(net):
     """Return the shapes of the blobs that a network's layers need, by layer name."""
     builder = _Builder(net)
     return {name: shapes for name, (_, shapes, _) in builder.weights.items()}
+
+
+def top_shapes(net):
+    """Return the shape of every top of a network in Caffe's order, by name."""
+    builder = _Builder(net)
+    return {top: builder.shape(x) for top, x in builder.tops.items()}
 
 
 class _Builder:
