@@ -88,7 +88,9 @@ def convert(source, target):
         with files.naming(source):
             blobs = tensorflow_to_caffe(weights)
         write_caffemodel(target, blobs)
-    elif source.suffix in (".caffemodel", ".npz") and target.suffix != source.suffix:
+    elif source.suffix in (".caffemodel", ".npz") and (
+        not target.suffix or target.name.endswith((".keras", ".weights.h5", ".onnx", ".tflite"))
+    ):
         return _save(_alexnet(source), target)
     else:
         raise click.UsageError(
@@ -195,8 +197,10 @@ def port_command(paths, shapes, stop_at, rename, skip):
     """  # noqa: D301 - click wants the character
     *sources, target = paths
     sources = _description_and_weights(sources, "[PROTOTXT] CAFFEMODEL TARGET")
+    from alexnet_lib.port.exchange import format_of
     from alexnet_lib.port.network import port
 
+    format_of(target)  # a wrong ending is known before the work
     _save(port(*sources, **_network(shapes, stop_at, rename, skip)), target)
 
 
