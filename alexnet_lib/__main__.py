@@ -9,8 +9,8 @@ import click
 
 from alexnet_lib import files
 from alexnet_lib.errors import InputError, MissingFileError
-from alexnet_lib.port.caffemodel import read_caffemodel, write_caffemodel
-from alexnet_lib.port.layouts import caffe_to_tensorflow, load_npz, save_npz, tensorflow_to_caffe
+from alexnet_lib.port.caffemodel import write_caffemodel
+from alexnet_lib.port.layouts import load_npz, read_alexnet, save_npz, tensorflow_to_caffe
 
 # TensorFlow's start-up notes would bury a command's own lines; what matters is raised.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -81,7 +81,7 @@ def convert(source, target):
     endings = (source.suffix, target.suffix)
     if endings == (".caffemodel", ".npz"):
         with files.naming(source):
-            weights = caffe_to_tensorflow(read_caffemodel(source))
+            weights = read_alexnet(source)
         save_npz(target, weights)
     elif endings == (".npz", ".caffemodel"):
         weights = load_npz(source)
@@ -107,11 +107,7 @@ def _alexnet(source):
     from alexnet_lib.port.alexnet import AlexNet
 
     with files.naming(source):
-        weights = (
-            caffe_to_tensorflow(read_caffemodel(source))
-            if source.suffix == ".caffemodel"
-            else load_npz(source)
-        )
+        weights = read_alexnet(source) if source.suffix == ".caffemodel" else load_npz(source)
     head = weights.get("fc8/bias")
     units = weights.get("fc6/bias")
     if head is None:

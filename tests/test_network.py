@@ -8,11 +8,15 @@ import keras
 import numpy as np
 import pytest
 from drawn_networks import network
+from google.protobuf import text_format
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import data_directory
+from alexnet_lib.port.alexnet import AlexNet
+from alexnet_lib.port.architecture import prototxt, weight_layers
 from alexnet_lib.port.caffemodel import write_caffemodel
 from alexnet_lib.port.description import normalize, read_description
+from alexnet_lib.port.layouts import read_alexnet
 from alexnet_lib.port.network import blob_shapes, build, keras_names, port
 from alexnet_lib.port.prove import (
     LIMIT,
@@ -24,6 +28,7 @@ from alexnet_lib.port.prove import (
     random_inputs,
     synthetic_weights,
 )
+from alexnet_lib.port.schema import NetParameter
 
 ZOO = data_directory() / "zoo"
 BLOCK = """
@@ -366,6 +371,76 @@ def test_the_proof_takes_given_inputs(block, tmp_path):
         prove(*files, input=image[:, :5])
     with pytest.raises(InputError, match="expected inputs \\['data'\\], got \\['image'\\]"):
         prove(*files, input={"image": image})
+
+
+def snapshot(path, changes=()):
+    """Write a file that describes AlexNet's convolutions itself, with some text changed."""
+    text = prototxt("pool5")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    net = read_text(text)
+    for described in net.layer:
+        del described.blobs[:]
+        kernel = weight_layers().get(described.name)
+        if kernel:
+            height, width, inputs, outputs = kernel.kernel_shape
+            for shape in ((outputs, inputs, height, width), (outputs,)):
+                blob = described.blobs.add(data=[0.01] * int(np.prod(shape)))
+                blob.shape.dim[:] = shape
+    path.write_bytes(net.SerializeToString())
+    return path
+
+
+def read_text(text):
+    return text_format.Parse(text, NetParameter())
+
+
+OTHERS = {
+    "pad": ([("pad: 2", "pad: 1")], r"'conv2' \(Convolution\): pad: AlexNet says \(2, 2\)"),
+    "stride": ([("kernel_size: 11 stride: 4", "kernel_size: 11 stride: 2")], "'conv1'.*stride"),
+    "groups": ([("group: 2", "group: 1")], "'conv2'.*group"),
+    "LRN": ([("alpha: 0.0001", "alpha: 0.0005")], "'norm1'.*alpha"),
+    "order": (
+        [('bottom: "relu1" top: "norm1"', 'bottom: "pool1" top: "norm1"'),
+         ('bottom: "norm1" top: "pool1"', 'bottom: "relu1" top: "pool1"'),
+         ('bottom: "pool1" top: "conv2"', 'bottom: "norm1" top: "conv2"')],
+        "pool1|norm1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "message"), OTHERS.values(), ids=OTHERS.keys())
+def test_alexnet_refuses_a_file_that_says_it_is_another_network(changes, message, tmp_path):
+    path = snapshot(tmp_path / "other.caffemodel", changes)
+    with pytest.raises(InputError, match=rf"other.caffemodel: this is not AlexNet.*({message})"):
+        AlexNet(path, include_top=False)
+    with pytest.raises(InputError, match="python -m alexnet_lib port"):
+        read_alexnet(path)
+
+
+def test_alexnet_takes_files_that_describe_it_or_a_part_of_it_or_nothing(tmp_path):
+    described = snapshot(tmp_path / "alexnet.caffemodel")
+    assert np.all(AlexNet(described, include_top=False).get_layer("conv1").kernel == 0.01)
+    # A file that names layers and types, but no parameters, says nothing against AlexNet.
+    silent = read_text(prototxt("pool5"))
+    for entry in silent.layer:
+        for field in ("convolution_param", "lrn_param", "pooling_param"):
+            entry.ClearField(field)
+    blob = silent.layer[1].blobs.add(data=[0.5] * 96 * 363)
+    blob.shape.dim[:] = 96, 3, 11, 11
+    silent.layer[1].blobs.add(data=[0.5] * 96).shape.dim.append(96)
+    (tmp_path / "silent.caffemodel").write_bytes(silent.SerializeToString())
+    assert list(read_alexnet(tmp_path / "silent.caffemodel")) == ["conv1/kernel", "conv1/bias"]
+
+
+def test_alexnet_is_made_by_the_same_builder():
+    model, net = AlexNet(), read_text(prototxt())
+    built = build(net)
+    names = [layer.name for layer in model.layers]
+    assert names == [layer.name for layer in built.layers]
+    assert [type(layer) for layer in model.layers[:-1]] == [type(x) for x in built.layers[:-1]]
+    assert not any("pad" in name for name in names)  # SAME costs no pass over memory
+    assert [layer.name for layer in net.layer] == [name for name in names if name != "flatten"]
 
 
 SMALL = [

@@ -135,7 +135,7 @@ def weight_layers(classes=CLASSES):
     return {row.layer.name: row for row in describe(classes) if row.kernel_shape}
 
 
-def prototxt(last="prob", classes=CLASSES, batch=1):
+def prototxt(last="prob", classes=CLASSES, batch=1, fc_units=FC_UNITS, dropout=DROPOUT):
     """Write the network in Caffe's text format, for engines that import Caffe models.
 
     Every layer has a top of its own (Caffe's files compute ReLU and dropout in place), so that an
@@ -145,6 +145,8 @@ def prototxt(last="prob", classes=CLASSES, batch=1):
         last: name of the layer to stop at; "pool5" leaves the classifier out.
         classes: number of outputs of fc8.
         batch: number of images in a batch.
+        fc_units: number of outputs of fc6 and of fc7.
+        dropout: rate of drop6 and drop7.
 
     Returns:
         The text of a `deploy.prototxt` that takes a blob "data" of (batch, 3, 227, 227).
@@ -161,7 +163,7 @@ def prototxt(last="prob", classes=CLASSES, batch=1):
         f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }}',
     ]
     bottom, lrn = "data", " ".join(f"{key}: {value}" for key, value in LRN.items())
-    for row in describe(classes)[: names.index(last) + 1]:
+    for row in describe(classes, fc_units=fc_units)[: names.index(last) + 1]:
         layer = row.layer
         window = f"kernel_size: {layer.kernel} stride: {layer.stride}"
         parameters = {
@@ -170,7 +172,7 @@ def prototxt(last="prob", classes=CLASSES, batch=1):
             "LRN": f"lrn_param {{ {lrn} }}",
             "Pooling": f"pooling_param {{ pool: MAX {window} }}",
             "InnerProduct": f"inner_product_param {{ num_output: {layer.outputs} }}",
-            "Dropout": f"dropout_param {{ dropout_ratio: {DROPOUT} }}",
+            "Dropout": f"dropout_param {{ dropout_ratio: {dropout} }}",
         }.get(layer.type, "")
         text.append(
             f'layer {{ name: "{layer.name}" type: "{layer.type}" '

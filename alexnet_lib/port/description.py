@@ -133,6 +133,11 @@ def read_description(path):
     return net
 
 
+def parse_description(text):
+    """Return the normal form of a description that is text of our own making, not a user's."""
+    return normalize(text_format.Parse(text, NetParameter()))
+
+
 def _decode(path, data):
     """Return a file's text with plain line ends, or say what it is instead of text."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -711,6 +716,8 @@ def compare(net, described, rename=None):
                     f"{name}: the prototxt says {mine[name]}, the .caffemodel {known[name]}. One "
                     "of the two files belongs to another network",
                 )
+        if len(traces[0][layer.name]) < len(other.bottom):
+            continue  # the file does not have all that came before
         if traces[0][layer.name] != traces[1][layer.name]:
             before = [", ".join(map(" of ".join, trace[layer.name])) for trace in traces]
             refuse(
