@@ -61,3 +61,4 @@ def _register_layers(keras):
     """Register our layers as soon as Keras is imported, so that saved models load."""
     if keras.backend.backend() == "tensorflow":
         importlib.import_module(f"{__name__}.port.layers")
+        importlib.import_module(f"{__name__}.port.caffe_layers")

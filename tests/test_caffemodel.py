@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import caffe_proto
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,7 +23,12 @@ from hypothesis import strategies as st
 from running import run_program
 
 from alexnet_lib.port.architecture import prototxt, weight_layers
-from alexnet_lib.port.caffemodel import CaffeModelError, read_caffemodel, write_caffemodel
+from alexnet_lib.port.caffemodel import (
+    CaffeModelError,
+    read_caffemodel,
+    read_mean,
+    write_caffemodel,
+)
 
 CASES = Counter()  # files given to the reader, by the kind of test
 
@@ -552,6 +558,19 @@ LOOKALIKES = {
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file"),
     "zip": (b"PK\x03\x04\x14\x00" + bytes(99), "a zip archive"),
     "prototxt": (prototxt().encode(), "a prototxt"),
+    "prototxt behind comments": (b"# a\n \n# b # c\n layer { }", "a prototxt"),
+    "description of V1": (b'layers { name: "a" }', "a prototxt"),
+    "DIGITS export": (b"\x1f\x8b\x08\x00" + bytes(99), "tar xzf"),
+    "array of an old converter": (b"\x93NUMPY\x01\x00v\x00{'descr': '|O'" + bytes(99), "pickled"),
+    "pickle": (b"\x80\x02}q\x00X\x05" + bytes(99), "pickled .*not opened"),
+    "solver's state": (
+        number(1, 10_000) + record(2, b"lenet_iter_10000.caffemodel") + record(3, SHAPE + DATA),
+        "a .solverstate.*'lenet_iter_10000.caffemodel'",
+    ),
+    "mean image": (
+        number(1, 1) + number(2, 3) + number(3, 2) + number(4, 1) + record(5, ONE * 6),
+        "a mean",
+    ),
     "Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs"),
 }
 
@@ -877,6 +896,87 @@ def test_opencv_reads_the_same_from_a_written_file(tmp_path):
     CASES["files by our writer"] += 1
     assert described(read_caffemodel(path)) == described(layers)
     assert_opencv_agrees(path)
+
+
+@pytest.mark.parametrize(("kind", "code"), [("<f8", 0), ("<f4", 1), ("<f2", 2)])
+def test_numbers_as_raw_bytes(read, kind, code):
+    values = np.array([[0.5, -2, 3], [4, 5, 1.25]], kind)
+    shape = record(7, record(1, b"\x02\x03"))
+    raw = record(12, values.tobytes())
+    blob = read(with_blob(shape + number(10, code) + raw), "blobs of raw bytes")["a"][0]
+    assert blob.dtype == np.float32
+    np.testing.assert_array_equal(blob, values.astype(np.float32))
+    if code == 0:  # proto2's default
+        np.testing.assert_array_equal(
+            read(with_blob(raw + shape), "blobs of raw bytes")["a"][0], blob
+        )
+
+
+RAW_FAULTS = {
+    "integers": (number(10, 3) + record(12, bytes(8)), "as double, float or float16, found 3"),
+    "half a number": (number(10, 1) + record(12, bytes(6)), "in units of 4 bytes, found 6"),
+    "too few": (number(10, 2) + record(12, bytes(0)), "with 1 values, found 0"),
+    "type as bytes": (record(10, b"\x01") + record(12, bytes(4)), "blob 0's type as varint"),
+    "data as number": (number(12, 1), "blob 0's data as length-delimited"),
+}
+
+
+@pytest.mark.parametrize("fault", RAW_FAULTS)
+def test_faulty_raw_bytes_are_refused(read, fault):
+    blob, expected = RAW_FAULTS[fault]
+    with pytest.raises(CaffeModelError, match=f"byte .*, layer 'a': expected .*{expected}"):
+        read(with_blob(SHAPE + blob), "blobs of raw bytes")
+
+
+def test_hdf5_snapshot(tmp_path):
+    path = tmp_path / "net_iter_1.caffemodel.h5"
+    random = np.random.default_rng(0)
+    layers = {
+        "conv1/7x7": [random.standard_normal((2, 3, 7, 7)), random.standard_normal(2)],
+        "bn": [random.standard_normal((2,)).astype(np.float32) for _ in range(11)],
+    }
+    with h5py.File(path, "w") as file:
+        file.create_group("data/relu1")
+        for name, blobs in layers.items():
+            for index, blob in enumerate(blobs):
+                file[f"data/{name}/{index}"] = blob
+                file[f"diff/{name}/{index}"] = blob
+    found = read_caffemodel(path)
+    expected = {name: [b.astype(np.float32) for b in blobs] for name, blobs in layers.items()}
+    assert {name: described(found)[i] for i, name in enumerate(found)} == {
+        name: described({name: blobs})[0] for name, blobs in expected.items()
+    }
+    with h5py.File(path, "a") as file:
+        del file["data/bn/3"]
+    with pytest.raises(CaffeModelError, match=r"layer 'bn': expected blobs 0, 1, \.\.\., found"):
+        read_caffemodel(path)
+    with h5py.File(path, "a") as file:
+        file["learned_net"] = "net_iter_1.caffemodel.h5"
+    with pytest.raises(CaffeModelError, match="of a solver's state"):
+        read_caffemodel(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CaffeModelError, match=r"caffemodel\.h5: byte 0: .* is broken"):
+        read_caffemodel(path)
+
+
+def test_mean_image(tmp_path):
+    path = tmp_path / "mean.binaryproto"
+    mean = np.arange(24, dtype=np.float32).reshape(3, 2, 4)
+    head = number(1, 1) + number(2, 3) + number(3, 2) + number(4, 4)
+    path.write_bytes(head + record(5, mean.tobytes()))
+    np.testing.assert_array_equal(read_mean(path), mean)
+    path.write_bytes(
+        record(7, record(1, b"\x03\x02\x04")) + record(8, mean.astype("<f8").tobytes())
+    )
+    np.testing.assert_array_equal(read_mean(path), mean)
+    path.write_bytes(record(7, record(1, b"\x18")) + record(5, mean.tobytes()))
+    with pytest.raises(
+        CaffeModelError, match=r"mean\.binaryproto: expected a mean image .*\(24,\)"
+    ):
+        read_mean(path)
+    path.write_bytes(head + record(5, mean.tobytes()[:-4]))
+    with pytest.raises(CaffeModelError, match="expected the mean of shape"):
+        read_mean(path)
 
 
 REAL = Path(os.environ.get("ALEXNET_DATA", "")) / "bvlc_alexnet_conv.caffemodel"

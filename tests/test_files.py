@@ -64,7 +64,8 @@ def test_a_users_mistake_gets_a_line_and_no_traceback(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     for source, target, status, message in (
         ("absent.caffemodel", "a.npz", 2, "does not exist"),
-        ("page.caffemodel", "a.h5", 2, "must end in .caffemodel and .npz"),
+        ("page.caffemodel", "a.h5", 2, "SOURCE must end in .caffemodel or .npz"),
+        ("page.caffemodel", "a.keras", 1, "error page of a failed download"),
         ("page.caffemodel", "a.npz", 1, "error page of a failed download"),
         ("other.npz", "a.caffemodel", 1, "other.npz"),
     ):

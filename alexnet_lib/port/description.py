@@ -133,6 +133,11 @@ def read_description(path):
     return net
 
 
+def parse_description(text):
+    """Return the normal form of a description that is text of our own making, not a user's."""
+    return normalize(text_format.Parse(text, NetParameter()))
+
+
 def _decode(path, data):
     """Return a file's text with plain line ends, or say what it is instead of text."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -202,7 +207,7 @@ def _explain(error, text, blocks, lines):
     if index >= 0 and at < blocks[index][1]:
         name = re.search(r"""\bname\s*:\s*["']([^"'\n]*)""", text[slice(*blocks[index])])
         where += f", layer {name[1][:80]!r}" if name else f", layer {index + 1} of the file"
-    problem = re.sub(r"^\d+:\d+ : ", "", str(error))[:300]
+    problem = re.sub(r"^\d+:\d+ : ('.*': )?", "", str(error))[:300]  # it quotes the line
     if unknown := UNKNOWN_FIELD.search(problem):
         parent, field = unknown.groups()
         known = list(message(parent).DESCRIPTOR.fields_by_name)
@@ -212,6 +217,8 @@ def _explain(error, text, blocks, lines):
             problem += " This is a solver; its `net` names the file that is wanted."
         else:
             problem += " Remove it if inference does without; what it means is not known here."
+    elif fields := re.findall(r"(\w+)\s*:", text[begin:at]):
+        problem = f"field {fields[-1]!r}: {problem}"
     return f"{where}: {problem}"
 
 
@@ -310,8 +317,10 @@ def _upgrade(net):
         refuse(net.layers[0], "expected `layer` or `layers` in one file, found both")
     layers = []
     legacy = len(net.input_dim) == 4 * len(net.input) and not net.input_shape
+    file = next((layer.source.rpartition(": ")[0] for layer in (*net.layer, *net.layers)), "")
     for index, name in enumerate(net.input):
-        layer = LayerParameter(name=name, type="Input", top=[name], source=f"input {index + 1}")
+        source = f"{file}: input {index + 1}".removeprefix(": ")
+        layer = LayerParameter(name=name, type="Input", top=[name], source=source)
         if legacy:
             layer.input_param.shape.add(dim=net.input_dim[4 * index : 4 * index + 4])
         elif len(net.input_shape) == len(net.input) and not net.input_dim:
@@ -707,6 +716,8 @@ def compare(net, described, rename=None):
                     f"{name}: the prototxt says {mine[name]}, the .caffemodel {known[name]}. One "
                     "of the two files belongs to another network",
                 )
+        if len(traces[0][layer.name]) < len(other.bottom):
+            continue  # the file does not have all that came before
         if traces[0][layer.name] != traces[1][layer.name]:
             before = [", ".join(map(" of ".join, trace[layer.name])) for trace in traces]
             refuse(
