@@ -64,22 +64,23 @@ def caffemodel(weights, tmp_path_factory):
     return path
 
 
+def real(path, what):
+    """Return the path of real data, or skip the test."""
+    if path is None:
+        pytest.skip(f"no {what} in the data directory: set ALEXNET_DATA to one that has it")
+    return path
+
+
 @pytest.fixture(scope="session")
 def ucmerced():
-    """The folder of the real UC Merced; without it, the test is skipped."""
-    folder = find_ucmerced()
-    if folder is None:
-        pytest.skip("no UC Merced in the data directory: set ALEXNET_DATA to one that has it")
-    return folder
+    """The folder of the real images of UC Merced."""
+    return real(find_ucmerced(), "UC Merced")
 
 
 @pytest.fixture(scope="session")
 def trained():
-    """A file of Caffe's real weights, at least of the convolutions; without it, as above."""
-    path = find_caffemodel()
-    if path is None:
-        pytest.skip("no .caffemodel in the data directory: set ALEXNET_DATA to one that has it")
-    return path
+    """A file of Caffe's real weights, at least of the convolutions."""
+    return real(find_caffemodel(), ".caffemodel")
 
 
 @pytest.fixture(scope="session")
