@@ -34,41 +34,41 @@ help: ## Show this list
 
 .PHONY: book
 book: $(INSTALLED) ## Run every notebook, build the book and check every link in it
-	$(BIN)/python book/build.py
+	@$(BIN)/python book/scripts/build.py
 
 .PHONY: test
 test: $(INSTALLED) ## Test the library, then run every notebook against its stored outputs
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: browse
 browse: $(INSTALLED) ## Read the built book in headless Chromium [SHOTS=folder for pictures]
-	REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/test_browser.py
+	@REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/test_browser.py
 
 .PHONY: data
 data: $(INSTALLED) ## Download the UC Merced images and the official weights (576 MB)
-	$(BIN)/python -m alexnet_lib fetch
+	@$(BIN)/python -m alexnet_lib fetch
 
 .PHONY: bench
 bench: $(INSTALLED) ## Measure speed and memory
-	$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks
 
 .PHONY: notebooks
 notebooks: $(INSTALLED) ## Run every notebook in place and store its outputs
-	$(BIN)/python book/execute.py
+	@$(BIN)/python book/scripts/execute.py
 
 .PHONY: new-chapter
-new-chapter: $(INSTALLED) ## Begin a chapter: NAME=11_my_topic TITLE="Do something"
-	@$(BIN)/python book/new_chapter.py "$$NAME" "$$TITLE"
+new-chapter: $(INSTALLED) ## Begin a chapter: NAME=12_my_topic TITLE="Do something"
+	@$(BIN)/python book/scripts/new_chapter.py "$$NAME" "$$TITLE"
 
 .PHONY: figures
 figures: $(INSTALLED) ## Draw the pictures of the README and the front page anew
-	MPLBACKEND=Agg $(BIN)/python book/draw_figures.py
+	@MPLBACKEND=Agg $(BIN)/python book/scripts/draw_figures.py
 
 .PHONY: lint
 lint: $(INSTALLED) ## Check the style of the code and of the notebooks, and what these store
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/python book/execute.py --check
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python book/scripts/execute.py --check
 
 .PHONY: format
 format: $(INSTALLED) ## Mend that style where it can be mended
@@ -83,7 +83,7 @@ lock: $(INSTALLED) ## Write requirements.txt anew from pyproject.toml (needs a n
 
 .PHONY: clean
 clean: ## Remove what was built; .venv stays
-	rm -rf _build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune \
 		-exec rm -rf {} +
 
@@ -97,7 +97,5 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo '$(PYTHON) cannot make environments. On Debian and Ubuntu: apt install python3-venv'; \
 		exit 1; } >&2
-	"$(PYTHON)" -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
+	@"$(PYTHON)" book/scripts/install.py
 	@touch $@

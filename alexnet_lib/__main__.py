@@ -1,6 +1,5 @@
 """The command line: `python -m alexnet_lib COMMAND`."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -8,23 +7,20 @@ from pathlib import Path
 import click
 
 from alexnet_lib import files
-from alexnet_lib.errors import InputError, MissingFileError
+from alexnet_lib.errors import AlexNetError, InputError, MissingFileError
+from alexnet_lib.finetuning.recipes import RECIPES, recipe_of
 from alexnet_lib.port.caffemodel import write_caffemodel
 from alexnet_lib.port.layouts import load_npz, read_alexnet, save_npz, tensorflow_to_caffe
-
-# TensorFlow's start-up notes would bury a command's own lines; what matters is raised.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-CLASSIFIER = "classifier.npz"  # in a folder that `finetune` wrote
+from alexnet_lib.quiet import import_tensorflow
 
 
 class _Commands(click.Group):
-    """Turns a user's mistake, which the library names in its message, into one line and exit 1."""
+    """Turns errors that a user can cause into their message and exit 1; others are bugs."""
 
     def invoke(self, context):
         try:
             return super().invoke(context)
-        except (ValueError, OSError, ArithmeticError) as error:
+        except (AlexNetError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -49,7 +45,7 @@ def fetch(what):
       python -m alexnet_lib fetch
       python -m alexnet_lib fetch ucmerced
     """  # noqa: D301 - click wants the character
-    from alexnet_lib.fetch import fetch_imagenet_weights, fetch_ucmerced
+    from alexnet_lib.download import fetch_imagenet_weights, fetch_ucmerced
 
     fetchers = {"ucmerced": fetch_ucmerced, "alexnet": fetch_imagenet_weights}
     failures = []
@@ -80,12 +76,11 @@ def convert(source, target):
     """  # noqa: D301 - click wants the character
     endings = (source.suffix, target.suffix)
     if endings == (".caffemodel", ".npz"):
-        with files.naming(source):
-            weights = read_alexnet(source)
+        weights = read_alexnet(source)
         save_npz(target, weights)
     elif endings == (".npz", ".caffemodel"):
         weights = load_npz(source)
-        with files.naming(source):
+        with files.prefix_errors(source):
             blobs = tensorflow_to_caffe(weights)
         write_caffemodel(target, blobs)
     elif source.suffix in (".caffemodel", ".npz") and (
@@ -106,7 +101,7 @@ def _alexnet(source):
     """Return AlexNet with a file's weights and as many classes as the file has."""
     from alexnet_lib.port.alexnet import AlexNet
 
-    with files.naming(source):
+    with files.prefix_errors(source):
         weights = read_alexnet(source) if source.suffix == ".caffemodel" else load_npz(source)
     head = weights.get("fc8/bias")
     units = weights.get("fc6/bias")
@@ -295,9 +290,7 @@ def _weights(weights):
 
 
 def _recipe(name, epochs):
-    from alexnet_lib.finetuning.training import RECIPES
-
-    recipe = RECIPES[name]
+    recipe = recipe_of(name)
     return recipe if epochs is None else recipe._replace(epochs=epochs)
 
 
@@ -311,7 +304,7 @@ def _training_options(command):
         ),
         click.option(
             "--recipe", default="recommended", show_default=True,
-            type=click.Choice(["original", "recommended", "all-layers"]),
+            type=click.Choice(list(RECIPES)),
             help="The first two train fc6-fc8 on frozen convolutions; the last goes on from there.",
         ),
         click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's own."),
@@ -332,16 +325,25 @@ def _training_options(command):
 
 @main.command()
 @_training_options
+@click.option(
+    "--split",
+    "split_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take training, validation and test images from this CSV of file, class and subset.",
+)
+@click.option("--keep-epochs", is_flag=True, help="Keep every epoch's weights in OUTPUT/epochs.")
 @click.option("--float16", is_flag=True, help="Store the classifier in half precision.")
 @click.option(
     "--workers", default=1, show_default=True, type=click.IntRange(1),
     help="Train in so many processes on this machine's processors.",
 )  # fmt: skip
-def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16, workers):
+def finetune(folder, output, recipe, epochs, seed, weights, fc_units, split_file, keep_epochs,
+             float16, workers):  # fmt: skip
     """Fine-tune AlexNet on FOLDER, a folder of class folders; by default on UC Merced.
 
-    Images are split 80/10/10, the epoch is chosen by validation, and the test images are looked at
-    once, at the end. A run that was killed goes on from its last epoch when it is called again.
+    Images are split 80/10/10 (UC Merced by the book's own split), the epoch is chosen by
+    validation, and the test images are looked at once, at the end. A run that was killed goes on
+    from its last epoch when it is called again.
 
     One process trains on all GPUs of its machine. On a cluster, start the same command on every
     machine, with TF_CONFIG set as TensorFlow documents it and with OUTPUT on a file system that
@@ -351,6 +353,7 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16, w
     Examples:
       python -m alexnet_lib finetune -o runs/ucmerced
       python -m alexnet_lib finetune my_images -o runs/mine --epochs 10
+      python -m alexnet_lib finetune my_images -o runs/mine --split my_split.csv --keep-epochs
       python -m alexnet_lib finetune my_images -o runs/all --recipe all-layers --fc-units 256
       python -m alexnet_lib finetune -o runs/two --recipe all-layers --workers 2
     """  # noqa: D301 - click wants the character
@@ -359,63 +362,27 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, float16, w
 
         return run_workers([sys.executable, "-m", "alexnet_lib", *sys.argv[1:]], workers)
 
-    from alexnet_lib.finetuning.classifier import Classifier, save_classifier
-    from alexnet_lib.finetuning.cross_validation import (
-        fresh_model,
-        settings_of,
-        stages_of,
-        subsets_of,
-    )
-    from alexnet_lib.finetuning.evaluation import evaluate
-    from alexnet_lib.finetuning.replicas import Replicas, process_strategy
-    from alexnet_lib.finetuning.training import finetune
-    from alexnet_lib.images.folder import duplicate_groups
-    from alexnet_lib.images.splits import (
-        UCMERCED_SPLIT,
-        apply_split,
-        read_split,
-        split,
-        write_split,
-    )
+    import_tensorflow()
+    from alexnet_lib.finetuning.replicas import default_strategy
+    from alexnet_lib.finetuning.runs import train_classifier
+    from alexnet_lib.images.splits import UCMERCED_SPLIT
 
-    strategy = process_strategy()
-    replicas = Replicas(strategy)
-    weights, recipe = _weights(weights), _recipe(recipe, epochs)
-    images = _data(folder)
-    if folder is None:
-        dealt = read_split(UCMERCED_SPLIT)
-    else:
-        parts = split(images.labels, duplicate_groups(images), seed=seed)
-        dealt = dict(zip(images.names, parts.tolist(), strict=True))
-    part = apply_split(images, dealt)
-    known = output / "split.csv"
-    if known.exists() and read_split(known) != {name: dealt[name] for name in images.names}:
-        raise InputError(
-            f"{known}: split of another run, with other images or another seed. Choose another "
-            "folder, or remove this one to start anew"
-        )
-    with replicas.scope():
-        model = fresh_model(len(images.classes), seed, weights, fc_units)
-    if replicas.chief:
-        output.mkdir(parents=True, exist_ok=True)
-        write_split(known, images.names, [dealt[name] for name in images.names])
-    stages = stages_of(images, recipe, model)
-    *before, (recipe, data) = stages
-    for number, (settings, source) in enumerate(before, 1):
-        subsets = subsets_of(source, part["train"], part["validation"])
-        finetune(model, *subsets, settings, output / f"stage{number}", seed, strategy=strategy)
-    train, validation, test = subsets_of(data, part["train"], part["validation"], part["test"])
-    finetune(model, train, validation, recipe, output, seed, strategy=strategy)
-    if not replicas.chief:
-        return
-    about = json.dumps(settings_of(stages, seed, fc_units, weights), indent=1) + "\n"
-    with files.atomic_path(output / "settings.json") as partial:
-        partial.write_text(about, "utf-8")
-    save_classifier(
-        output / CLASSIFIER, Classifier(model, images.classes), "float16" if float16 else "float32"
+    strategy = default_strategy()  # before anything else that TensorFlow does
+    result = train_classifier(
+        _data(folder),
+        output,
+        _recipe(recipe, epochs),
+        _weights(weights),
+        split_file or (UCMERCED_SPLIT if folder is None else None),
+        seed,
+        fc_units,
+        "float16" if float16 else "float32",
+        keep_epochs,
+        strategy,
     )
-    _show(evaluate(model, test))
-    click.echo(f"Saved in {output}; `python -m alexnet_lib predict -m {output} IMAGE` uses it.")
+    if result is not None:
+        _show(result)
+        click.echo(f"Saved in {output}; `python -m alexnet_lib predict -m {output} IMAGE` uses it.")
 
 
 @main.command()
@@ -430,8 +397,9 @@ def crossval(folder, output, recipe, epochs, seed, weights, fc_units, k):
     Example:
       python -m alexnet_lib crossval -o runs/frozen_5fold --fc-units 1024
     """  # noqa: D301 - click wants the character
+    import_tensorflow()
     from alexnet_lib.finetuning.cross_validation import crossval
-    from alexnet_lib.images.features import VIEWS
+    from alexnet_lib.images.data import VIEWS
     from alexnet_lib.images.folder import duplicate_groups
 
     weights, recipe = _weights(weights), _recipe(recipe, epochs)
@@ -463,10 +431,11 @@ _model_option = click.option(
 
 def _classifier(path):
     """Load what `--model` names."""
+    import_tensorflow()
     from alexnet_lib.finetuning.classifier import UCMERCED_CLASSIFIER, load_classifier
 
     path = path or UCMERCED_CLASSIFIER
-    return load_classifier(path / CLASSIFIER if path.is_dir() else path)
+    return load_classifier(path / "classifier.npz" if path.is_dir() else path)
 
 
 @main.command()
@@ -489,10 +458,8 @@ def evaluate(folder, model, split_file, views, output):
       python -m alexnet_lib evaluate
       python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views 8
     """  # noqa: D301 - click wants the character
-    import numpy as np
-
+    import_tensorflow()
     from alexnet_lib.finetuning.evaluation import evaluate
-    from alexnet_lib.finetuning.training import ImageSubset
     from alexnet_lib.images.splits import UCMERCED_SPLIT, apply_split, read_split
 
     classifier, images = _classifier(model), _data(folder)
@@ -501,15 +468,14 @@ def evaluate(folder, model, split_file, views, output):
             f"{images.folder}: expected folders of the model's classes, "
             f"{', '.join(classifier.classes)}, got {', '.join(images.classes)}"
         )
-    indices = np.arange(len(images.files))
     if split_file or folder is None:
         path = split_file or UCMERCED_SPLIT
-        with files.naming(path):
+        with files.prefix_errors(path):
             subsets = apply_split(images, read_split(path))
         if "test" not in subsets:
             raise InputError(f"{path}: expected test images, found only {', '.join(subsets)}")
-        indices = subsets["test"]
-    result = evaluate(classifier.model, ImageSubset(images, indices), int(views))
+        images = images.subset(subsets["test"])
+    result = evaluate(classifier.model, images, int(views))
     _show(result)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
@@ -539,6 +505,7 @@ def predict(images, model, imagenet, top, mean):
       python -m alexnet_lib predict -m runs/mine photograph.jpg
       python -m alexnet_lib predict --imagenet cat.jpg --top 3
     """  # noqa: D301 - click wants the character
+    import_tensorflow()
     from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input, read_image
     from alexnet_lib.port.alexnet import AlexNet, imagenet_classes
 

@@ -1,39 +1,69 @@
-"""Where data lies, and how files come to be: found by checksum, written atomically."""
+"""Files: the data directory, atomic writes, checksums, and BVLC's weights found by checksum."""
 
 import contextlib
 import hashlib
 import os
+import platform
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
+
+import platformdirs
+from tqdm import tqdm
 
 from alexnet_lib.errors import InputError, MissingFileError
 
-CARRIED = Path(__file__).resolve().parent.parent / "data"
-# Results of the book's own runs, with settings, seeds and versions.
+__all__ = [
+    "CAFFEMODEL",
+    "CAFFEMODEL_SHA1",
+    "RESULTS",
+    "UCMERCED_CLASSIFIER",
+    "atomic_path",
+    "checksum",
+    "data_directory",
+    "find_caffemodel",
+    "find_imagenet_weights",
+    "versions",
+]
+
+_PACKAGE = Path(__file__).resolve().parent
+_INSTALLED = (_PACKAGE / "data").is_dir()  # from a wheel, which carries a copy of a clone's data/
+#: The folder of the data that the library carries.
+CARRIED = (_PACKAGE if _INSTALLED else _PACKAGE.parent) / "data"
+#: Results of the book's runs, with settings, seeds and versions; only in a clone.
 RESULTS = CARRIED / "results"
-# All layers fine-tuned on UC Merced by the book, with a light head and stored in half precision:
-# python -m alexnet_lib finetune -o runs/small --recipe all-layers --fc-units 256 --float16
+#: All layers fine-tuned on UC Merced, with a small head, stored in half precision: ``finetune -o
+#: runs/small --recipe all-layers --fc-units 256 --float16`` wrote it.
 UCMERCED_CLASSIFIER = CARRIED / "ucmerced_classifier.npz"
 
+#: Name of BVLC's official weights file.
 CAFFEMODEL = "bvlc_alexnet.caffemodel"
-# From BVLC/caffe, models/bvlc_alexnet/readme.md; the model is released for unrestricted use.
+#: From BVLC/caffe, models/bvlc_alexnet/readme.md; the model is released for unrestricted use.
 CAFFEMODEL_SHA1 = "9116a64c0fbe4459d18f4bb6b56d647b63920377"
 
 
 def data_directory():
-    """Return the directory of downloaded data: $ALEXNET_DATA, else the book's `data/downloads`."""
-    return Path(os.environ.get("ALEXNET_DATA") or CARRIED / "downloads")
+    """Return the absolute `Path` of the directory for downloads.
+
+    It is $ALEXNET_DATA if that is set; else `data/downloads` in a clone of the book; else, if the
+    library was installed from a wheel, the user's cache folder of the platform.
+    """
+    if folder := os.environ.get("ALEXNET_DATA"):
+        return Path(folder).resolve()
+    return platformdirs.user_cache_path("alexnet_lib") if _INSTALLED else CARRIED / "downloads"
 
 
 @contextlib.contextmanager
 def atomic_path(path):
-    """Give a temporary path beside `path` to write to, moved into place when all went well.
+    """Write a file completely or not at all.
 
     Args:
-        path: the file that shall appear whole or not at all; an old one stays until then.
+        path: the file to write; an existing one is replaced only if the block succeeds.
 
     Yields:
-        A `Path` in the same folder and with the same ending. After an exception it is removed.
+        A temporary `Path` to write to, in the same folder and with the same suffix. It is moved to
+        `path` at the end of the block, or removed after an exception.
     """
     path = Path(path)
     partial = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
@@ -45,8 +75,8 @@ def atomic_path(path):
 
 
 @contextlib.contextmanager
-def naming(path):
-    """Put `path` in front of the message of a `ValueError` that does not name it yet."""
+def prefix_errors(path):
+    """Prefix the message of a `ValueError` with `path`, unless it contains it already."""
     try:
         yield
     except ValueError as error:
@@ -56,13 +86,27 @@ def naming(path):
 
 
 def write_csv(path, table):
-    """Write a `pandas.DataFrame` without its index; whole or not at all."""
+    """Write a `pandas.DataFrame` without its index, atomically."""
     with atomic_path(path) as partial:
         table.to_csv(partial, index=False)
 
 
+def in_threads(function, items, what):
+    """Yield `function(item)` in order, run in threads, with a progress bar on a terminal.
+
+    Args:
+        function: called with each item; it should release Python's lock, as OpenCV does.
+        items: a sequence.
+        what: the bar's title.
+    """
+    with ThreadPoolExecutor() as pool:
+        yield from tqdm(
+            pool.map(function, items), what, len(items), unit="images", disable=None, leave=False
+        )
+
+
 def checksum(path, algorithm="sha1"):
-    """Return a file's checksum, by an algorithm that `hashlib` knows, as a hexadecimal string."""
+    """Return a file's checksum as a hexadecimal string; `hashlib` lists the algorithms."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -70,29 +114,39 @@ def checksum(path, algorithm="sha1"):
     return digest.hexdigest()
 
 
+def versions(*packages):
+    """Return the versions of what decides a result's digits, and of other packages.
+
+    Returns:
+        A dict from "python" and each package's name to its version.
+    """
+    names = ("tensorflow", "keras", "numpy", "opencv-python-headless", *packages)
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
 def find_caffemodel():
     """Return the best `.caffemodel` in the data directory, or None.
 
-    BVLC's official file, known by its checksum, goes before others, such as a file of the
-    convolutions alone.
+    BVLC's official file, recognized by its checksum, is preferred to others, such as a file of only
+    the convolutions.
     """
     return _best_caffemodel()[1]
 
 
 def _best_caffemodel():
-    """Return whether the best `.caffemodel` is another than the official one, and its path."""
+    """Return whether the best `.caffemodel` is an unofficial one, and its path."""
     found = data_directory().glob("*.caffemodel")
     return min(((checksum(path) != CAFFEMODEL_SHA1, path) for path in found), default=(True, None))
 
 
 def find_imagenet_weights():
-    """Find BVLC's official `.caffemodel` in the data directory, by checksum and not by name.
+    """Find BVLC's official `.caffemodel` in the data directory by its checksum, not its name.
 
     Returns:
         The file's `Path`.
 
     Raises:
-        FileNotFoundError: where no file there has the checksum; says which command brings it.
+        FileNotFoundError: if no file has that checksum; the message names the download command.
     """
     (other, best), folder = _best_caffemodel(), data_directory()
     if not other:

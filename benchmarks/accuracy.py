@@ -27,7 +27,7 @@ def rows(quick=False):
     import keras
 
     from alexnet_lib.finetuning.classifier import load_classifier
-    from alexnet_lib.finetuning.training import FeatureSubset, part_for
+    from alexnet_lib.finetuning.trainer import submodel
     from alexnet_lib.images.batches import image_dataset
     from alexnet_lib.images.features import compute_features
     from alexnet_lib.images.folder import read_folder
@@ -40,13 +40,12 @@ def rows(quick=False):
         images = read_folder(scenes)
         coded = compute_features(model, images)
         exact = np.concatenate([convolutions(x, training=False) for x, _ in image_dataset(images)])
-    every = np.arange(len(images.labels))
-    decoded = coded.pool5(every)
-    head = part_for(model, FeatureSubset(coded, every))
+    decoded = coded.pool5()
+    head = submodel(model, coded.layer)
     guesses = [np.argmax(head(pool5, training=False), axis=1) for pool5 in (exact, decoded)]
     yield Accuracy(
         "pool5 in one byte, drawn scenes",
-        len(every),
+        len(images),
         float(np.abs(decoded - exact).max() / exact.max()),
         float(np.mean(guesses[0] != guesses[1])),
     )

@@ -51,7 +51,7 @@ def engines(path, model, keras_model, original, batch):
 
     from alexnet_lib.port.architecture import INPUT_SIZE
     from alexnet_lib.port.caffemodel import read_caffemodel
-    from alexnet_lib.port.layers import compiled
+    from alexnet_lib.port.compilation import compiled
     from benchmarks.networks import onnx_runtime, opencv_dnn
 
     random = np.random.default_rng(0)

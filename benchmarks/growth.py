@@ -78,7 +78,7 @@ def write_scene_records(folder):
     from alexnet_lib.teaching.scenes import write_scenes
 
     images = read_folder(write_scenes(Path(folder) / "scenes", SCENES // 21))
-    write_records(folder, images, np.arange(RECORDS) % SCENES)
+    write_records(folder, images.subset(np.arange(RECORDS) % SCENES))
 
 
 def measure(work, **options):
@@ -90,7 +90,7 @@ def measure(work, **options):
 def forward():
     """Return a function that, given a batch's size, returns the forward pass to be timed."""
     from alexnet_lib.port.alexnet import AlexNet
-    from alexnet_lib.port.layers import compiled
+    from alexnet_lib.port.compilation import compiled
     from benchmarks.training import noise_images
 
     run = compiled(AlexNet())
@@ -104,9 +104,9 @@ def forward():
 
 def training_step():
     """Do as `forward` for a step of all layers."""
-    from benchmarks.training import noise_images, run_of_all_layers, step_of
+    from benchmarks.training import noise_images, step_of, trainer_of_all_layers
 
-    run = run_of_all_layers()
+    run = trainer_of_all_layers()
     return lambda batch: step_of(run, *noise_images(batch))
 
 
@@ -155,7 +155,7 @@ def files(folder):
     from alexnet_lib.images.folder import read_folder
 
     images = read_folder(Path(folder) / "scenes")
-    return lambda number: image_dataset(images, np.arange(number) % SCENES, training=True)
+    return lambda number: image_dataset(images.subset(np.arange(number) % SCENES), training=True)
 
 
 def stream(make, folder, images):

@@ -33,7 +33,7 @@ def rows(quick=False):
     from alexnet_lib.images.preprocessing import IMAGENET_MEAN, read_image
     from alexnet_lib.port.architecture import INPUT_SIZE
     from alexnet_lib.teaching.scenes import write_scenes
-    from benchmarks.training import noise_images, run_of_all_layers, step_of
+    from benchmarks.training import noise_images, step_of, trainer_of_all_layers
 
     def keras_dataset(folder):
         data = keras.utils.image_dataset_from_directory(
@@ -73,7 +73,7 @@ def rows(quick=False):
                 "ours": lambda: empty(ours),
                 "Keras": lambda: empty(theirs),
                 "ours, augmented": lambda: empty(augmented),
-                STEP: step_of(run_of_all_layers(), *noise_images(2 if quick else BATCH)),
+                STEP: step_of(trainer_of_all_layers(), *noise_images(2 if quick else BATCH)),
                 DECODE: lambda: empty(pool.map(lambda x: cv2.imdecode(x, 1), files)),
             }
             times = time_in_turns(functions, 1 if quick else RUNS)

@@ -14,7 +14,8 @@ def rows(quick=False):
     """Yield the rows of the table, after a check that results and gradients are equal."""
     import tensorflow as tf
 
-    from alexnet_lib.port.layers import compiled, local_response_normalization
+    from alexnet_lib.port.compilation import compiled
+    from alexnet_lib.port.layers import local_response_normalization
     from benchmarks.networks import TF_LRN
 
     sync = tf.test.experimental.sync_devices  # nothing on a CPU; a GPU works on behind the call

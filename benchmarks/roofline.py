@@ -67,7 +67,7 @@ def layers(quick=False):
 
 def _chain(steps, x):
     """Return a function that runs layers one after the other, compiled together."""
-    from alexnet_lib.port.layers import compiled
+    from alexnet_lib.port.compilation import compiled
 
     @compiled
     def run(x):

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_lib.files import RESULTS
+from alexnet_lib.quiet import import_tensorflow
 from benchmarks.compare import machine, time_in_turns, write
 
 FIELDS = ("strategy", "workers", "work", "batch", "parameters", "median_ms", "spread_ms", "runs")
@@ -31,7 +32,6 @@ RUNS = 7
 def main():
     """Measure with one worker, two and so on; write one table."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # before TensorFlow is loaded
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from alexnet_lib.finetuning.launch import run_workers
 
     about = machine()
@@ -50,9 +50,10 @@ def measure(strategy, path):
     if hasattr(os, "sched_setaffinity"):  # before TensorFlow starts its threads, which inherit it
         worker = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[worker]})
-    from alexnet_lib.finetuning.replicas import Replicas, process_strategy
+    import_tensorflow()
+    from alexnet_lib.finetuning.replicas import Replicas, default_strategy
 
-    replicas = Replicas(process_strategy() if strategy == MULTI_WORKER else None)
+    replicas = Replicas(default_strategy() if strategy == MULTI_WORKER else None)
     with open(path, "w", newline="") if replicas.chief else open(os.devnull, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         for work, batch, parameters, function in works(replicas):
@@ -69,9 +70,9 @@ def works(replicas):
     """Yield what is timed: its name, the whole batch's size, its parameters and a function."""
     import tensorflow as tf
 
-    from alexnet_lib.finetuning.cross_validation import fresh_model
-    from alexnet_lib.finetuning.training import RECIPES, FeatureSubset, ImageSubset, _Run, part_for
-    from alexnet_lib.images.features import Features
+    from alexnet_lib.finetuning.recipes import RECIPES
+    from alexnet_lib.finetuning.runs import fresh_model
+    from alexnet_lib.finetuning.trainer import Trainer
 
     with replicas.scope():
         model = fresh_model(CLASSES)
@@ -82,23 +83,24 @@ def works(replicas):
         )
         add = replicas.function(lambda x: (x,))
         yield "all-reduce", "", total, lambda: add(numbers)[0][0].numpy()
-    for recipe, subset in (("all-layers", ImageSubset), ("recommended", FeatureSubset)):
-        for layer in model.layers:
-            layer.trainable = layer.name in RECIPES[recipe].layers
-        data = subset(Features(None, 1.0, None, (), ()), ())  # only its kind is looked at
-        network = part_for(model, data)
+    for recipe, layer in (("all-layers", None), ("recommended", "pool5")):
         with replicas.scope():
-            run = _Run(model, network, RECIPES[recipe], 0, None, replicas)
+            trainer = Trainer(model, RECIPES[recipe], layer, replicas=replicas)
+        input_shape = trainer.network.input_shape[1:]
         parameters = sum(weight.shape.num_elements() for weight in model.trainable_weights)
         for batch in BATCHES:
-            mine = len(range(replicas.shard[0], batch, replicas.shard[1]))
+            rows = len(range(replicas.shard[0], batch, replicas.shard[1]))
             random = np.random.default_rng(replicas.shard[0])
-            x = random.uniform(-100, 100, (mine, *network.input_shape[1:])).astype(np.float32)
-            labels = tf.constant(random.integers(0, CLASSES, mine))
-            arguments = (replicas.deal(tf.constant(x)), replicas.deal(labels), tf.constant(batch))
+            x = random.uniform(-100, 100, (rows, *input_shape)).astype(np.float32)
+            labels = tf.constant(random.integers(0, CLASSES, rows))
+            arguments = (
+                replicas.scatter(tf.constant(x)),
+                replicas.scatter(labels),
+                tf.constant(batch),
+            )
             yield (
                 recipe, batch, parameters,
-                lambda run=run, a=arguments: float(run.step(*a, tf.constant(0))[0]),
+                lambda trainer=trainer, a=arguments: float(trainer.step(*a, tf.constant(0))[0]),
             )  # fmt: skip
 
 

@@ -50,25 +50,23 @@ def network(weights):
         return AlexNet(f"{folder}/weights.npz", dropout=0)
 
 
-def run_of(model, recipe, data):
-    """Return the library's training loop, ready for its first step."""
-    from alexnet_lib.finetuning.training import _Run, part_for
+def trainer_of(model, recipe, layer=None):
+    """Return the library's trainer, ready for its first step."""
+    from alexnet_lib.finetuning.trainer import Trainer
 
-    for layer in model.layers:
-        layer.trainable = layer.name in recipe.layers or not layer.weights
-    run = _Run(model, part_for(model, data), recipe, seed=0, folder=None)
-    for optimizer, _, rate in run.groups:
+    trainer = Trainer(model, recipe, layer)
+    for optimizer, _, rate in trainer.groups:
         optimizer.learning_rate.assign(rate)
-    return run
+    return trainer
 
 
-def step_of(run, images, labels):
+def step_of(trainer, images, labels):
     """Return a function that takes one step with a batch and returns the loss before it."""
     import tensorflow as tf
 
     size, number = tf.constant(len(labels)), tf.constant(0)
     # The batch comes from NumPy in every step, as it does for TensorFlow 1.
-    return lambda: float(run.step(tf.constant(images), tf.constant(labels), size, number)[0])
+    return lambda: float(trainer.step(tf.constant(images), tf.constant(labels), size, number)[0])
 
 
 def noise_images(count):
@@ -82,18 +80,17 @@ def noise_images(count):
 
 def all_layers_recipe():
     """Return plain gradient descent of all layers at one rate."""
-    from alexnet_lib.finetuning.training import CONVOLUTIONS, FC, Recipe
+    from alexnet_lib.finetuning.recipes import CONVOLUTIONS, FC, Recipe
 
     rates = {"learning_rate": 1e-3, "conv_learning_rate": 1e-3}
     return Recipe(CONVOLUTIONS + FC, "sgd", schedule="constant", **rates)
 
 
-def run_of_all_layers():
-    """Return the library's loop over all layers, ready for `step_of`."""
-    from alexnet_lib.finetuning.training import ImageSubset
+def trainer_of_all_layers():
+    """Return the library's trainer of all layers, ready for `step_of`."""
     from alexnet_lib.teaching.stand_in import stand_in_weights
 
-    return run_of(network(stand_in_weights()), all_layers_recipe(), ImageSubset(None, None))
+    return trainer_of(network(stand_in_weights()), all_layers_recipe())
 
 
 def check_same_step(name, before, actual, expected):
@@ -109,7 +106,6 @@ def check_same_step(name, before, actual, expected):
 
 def all_layers(quick):
     """Yield the rows of one step of all layers."""
-    from alexnet_lib.finetuning.training import ImageSubset
     from alexnet_lib.port.alexnet import model_weights
     from alexnet_lib.teaching.stand_in import stand_in_weights
     from benchmarks.networks import OriginalGraph, keras_groups
@@ -120,9 +116,9 @@ def all_layers(quick):
     weights = stand_in_weights()
     models = {"ours": network(weights)}
     models[KERAS] = keras_groups(models["ours"])
-    runs = {name: run_of(model, recipe, ImageSubset(None, None)) for name, model in models.items()}
+    trainers = {name: trainer_of(model, recipe) for name, model in models.items()}
     original = OriginalGraph(weights, recipe.layers, recipe)
-    functions = {name: step_of(run, images, labels) for name, run in runs.items()}
+    functions = {name: step_of(each, images, labels) for name, each in trainers.items()}
     functions[ORIGINAL] = lambda: original.step(images, labels)
     losses = {name: function() for name, function in functions.items()}
     after = {name: model_weights(model) for name, model in models.items()}
@@ -145,9 +141,10 @@ def frozen_convolutions(quick):
     views, as ours has its features. Computing these once before the first epoch is not timed here;
     it is a part of the whole story.
     """
-    from alexnet_lib.finetuning.training import FC, RECIPES, FeatureSubset
+    from alexnet_lib.finetuning.recipes import FC, RECIPES
     from alexnet_lib.images.batches import eight_views
-    from alexnet_lib.images.features import VIEWS, Features, decode, encode
+    from alexnet_lib.images.data import VIEWS
+    from alexnet_lib.images.features import Features, decode, encode
     from alexnet_lib.port.alexnet import model_weights
     from alexnet_lib.teaching.stand_in import stand_in_weights
     from benchmarks.networks import OriginalGraph
@@ -166,14 +163,11 @@ def frozen_convolutions(quick):
         codes = encode(pool5, step)
         check_equal("features", np.sqrt(decode(codes, step)), np.sqrt(pool5), limit=0.51 / 255)
         names = tuple(map(str, labels))
-        subset = FeatureSubset(
-            Features(codes[None], step, labels, tuple(map(str, range(1000))), names),
-            np.arange(len(labels)),
-        )
+        data = Features(codes[None], step, labels, tuple(map(str, range(1000))), names)
         model = network(weights)
-        run = run_of(model, recipe, subset)
+        trainer = trainer_of(model, recipe, data.layer)
         x, y = decode(codes[parts[0]], step), labels[parts[0]]
-        check_equal("loss of the head", step_of(run, x, y)(), original.step(None, y, pool5=x))
+        check_equal("loss of the head", step_of(trainer, x, y)(), original.step(None, y, pool5=x))
         check_same_step(ORIGINAL, weights, original.weights(), model_weights(model))
 
         def recompute(original=original, images=images, labels=labels, parts=parts):
@@ -181,7 +175,7 @@ def frozen_convolutions(quick):
                 original.step(images[part], labels[part])
 
         functions = {
-            "ours": lambda run=run, subset=subset: run.train_epoch(subset, 0),
+            "ours": lambda trainer=trainer, data=data: trainer.train_epoch(data, 0),
             ORIGINAL: recompute,
         }
         times = time_in_turns(functions, 1 if quick else EPOCH_RUNS)
@@ -197,7 +191,7 @@ def whole_story(quick, per_class=STORY_PER_CLASS, runs=STORY_RUNS):
     the convolutions anew. Both take the same batches in the same order. A small story is told and
     compared before, which is the warm-up, too.
     """
-    from alexnet_lib.finetuning.training import RECIPES
+    from alexnet_lib.finetuning.recipes import RECIPES
     from alexnet_lib.port.caffemodel import write_caffemodel
     from alexnet_lib.port.layouts import tensorflow_to_caffe
     from alexnet_lib.teaching.scenes import write_scenes
@@ -242,9 +236,9 @@ def parts_of(images):
 
 def our_story(path, folder, recipe):
     """Do all with the library; return its `Evaluation` of the test images."""
-    from alexnet_lib.finetuning.cross_validation import fresh_model
     from alexnet_lib.finetuning.evaluation import evaluate
-    from alexnet_lib.finetuning.training import FeatureSubset, finetune
+    from alexnet_lib.finetuning.runs import fresh_model
+    from alexnet_lib.finetuning.training import finetune
     from alexnet_lib.images.features import compute_features
     from alexnet_lib.images.folder import read_folder
 
@@ -253,7 +247,7 @@ def our_story(path, folder, recipe):
     for name in ("drop6", "drop7"):
         model.get_layer(name).rate = 0
     features = compute_features(model, images)
-    train, validation, test = (FeatureSubset(features, part) for part in parts_of(images))
+    train, validation, test = map(features.subset, parts_of(images))
     finetune(model, train, validation, recipe, progress=False)
     result = evaluate(model, test)
     result.confusion_matrix()
@@ -263,7 +257,7 @@ def our_story(path, folder, recipe):
 def original_story(path, folder, recipe):
     """Do all in the old way; return its `Evaluation` of the test images."""
     from alexnet_lib.finetuning.evaluation import Evaluation
-    from alexnet_lib.finetuning.training import FC
+    from alexnet_lib.finetuning.recipes import FC
     from alexnet_lib.images.folder import read_folder
     from alexnet_lib.images.preprocessing import preprocess_input, read_image
     from alexnet_lib.port.layouts import caffe_to_tensorflow

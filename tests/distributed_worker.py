@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from test_training import small_network
+from small import small_features, small_network
 
-from alexnet_lib.finetuning.replicas import Replicas, WorkerLost, process_strategy
-from alexnet_lib.finetuning.training import FeatureSubset, ImageSubset, Recipe, _Run, finetune
-from alexnet_lib.images.features import Features
+from alexnet_lib.errors import InputError
+from alexnet_lib.finetuning.recipes import Recipe
+from alexnet_lib.finetuning.replicas import Replicas, WorkerLost, default_strategy
+from alexnet_lib.finetuning.trainer import Trainer
+from alexnet_lib.finetuning.training import finetune
 from alexnet_lib.images.folder import read_folder
 
 # In neither do batches divide by 3 or 4 replicas, and the last is smaller than these.
@@ -38,14 +40,9 @@ def subsets(kind, folder):
     """Return training and validation data: 41 and 19 features, or 11 and 5 images of `folder`."""
     if kind == "images":
         images = read_folder(Path(folder) / "pictures")
-        return ImageSubset(images, np.arange(11)), ImageSubset(images, np.arange(11, 16))
-    generator = np.random.default_rng(0)
-    labels = np.arange(60) % 2
-    codes = generator.integers(0, 60, (8, 60, 6, 6, 256), np.uint8)
-    codes[:, labels == 1, :, :, :20] += 40
-    names = tuple(f"{'ab'[label]}/{i:02d}" for i, label in enumerate(labels))
-    features = Features(codes, 0.02, labels, ("a", "b"), names)
-    return FeatureSubset(features, np.arange(41)), FeatureSubset(features, np.arange(41, 60))
+        return images.subset(range(11)), images.subset(range(11, 16))
+    features = small_features()
+    return features.subset(range(41)), features.subset(range(41, 60))
 
 
 def train(kind, folder, strategy=None, checkpoints=None, seed=0):
@@ -80,17 +77,17 @@ def _use_virtual_processors(count):
     )
 
 
-def _die_in_epoch_1(run, data, epoch, train_epoch=_Run.train_epoch):
+def _die_in_epoch_1(trainer, data, epoch, train_epoch=Trainer.train_epoch):
     if epoch == 1:
-        run.step = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    return train_epoch(run, data, epoch)
+        trainer.step = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    return train_epoch(trainer, data, epoch)
 
 
 def main(folder, count, stages):
     """Run the stages one after the other."""
     _use_virtual_processors(count)
     if os.environ.get("TF_CONFIG"):
-        strategy = process_strategy()
+        strategy = default_strategy()
     else:
         strategy = tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(count)])
     replicas = Replicas(strategy)
@@ -105,9 +102,9 @@ def main(folder, count, stages):
                 train("features", folder, strategy, seed=worker)
             else:
                 if stage == "cut" and worker == workers - 1:
-                    _Run.train_epoch = _die_in_epoch_1
+                    Trainer.train_epoch = _die_in_epoch_1
                 result = train("features", folder, strategy, Path(folder) / "checkpoints")
-        except (WorkerLost, ValueError) as error:
+        except (WorkerLost, InputError) as error:
             result = {"error": np.array(f"{type(error).__name__}: {error}")}
         np.savez(Path(folder) / f"{stage}-{workers}-{worker}.npz", **result)
 

@@ -70,7 +70,10 @@ def test_results_carry_machine_and_versions(tmp_path):
         "w", "2.727", "", "some",
     )  # fmt: skip
     shown = command.cells(row("w", "ours", "peer", TIMES, reach=3))
-    assert (shown[1], shown[5], shown[-1]) == ("11 +- 1", 3, "no")
+    assert (shown["ours, ms"], shown["runs"], shown["met"]) == ("11 +- 1", 3, "no")
+    heads, line = command.table([shown]).splitlines()
+    assert heads.split()[0] == "work"
+    assert line.split()[-1] == "no"
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alexnet_lib import CaffeModelError, prototxt, read_caffemodel, write_caffemodel
-from alexnet_lib.port.architecture import weight_layers
-from alexnet_lib.port.caffemodel import read_mean
+from alexnet_lib.port.architecture import prototxt, weight_layers
+from alexnet_lib.port.caffemodel import (
+    CaffeModelError,
+    read_caffemodel,
+    read_mean,
+    write_caffemodel,
+)
 
 CASES = Counter()  # files given to the reader, by the kind of test
 

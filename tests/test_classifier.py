@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from alexnet_lib import AlexNet, load_npz, save_npz
 from alexnet_lib.finetuning.classifier import (
     UCMERCED_CLASSIFIER,
     Classifier,
@@ -11,9 +10,10 @@ from alexnet_lib.finetuning.classifier import (
     save_classifier,
 )
 from alexnet_lib.finetuning.evaluation import evaluate
-from alexnet_lib.finetuning.training import ImageSubset
 from alexnet_lib.images.folder import find_ucmerced, read_folder
 from alexnet_lib.images.splits import apply_split, read_split
+from alexnet_lib.port.alexnet import AlexNet
+from alexnet_lib.port.layouts import load_npz, save_npz
 
 
 @pytest.fixture(scope="module")
@@ -68,4 +68,4 @@ def test_the_books_own_knows_the_test_images():
     model, classes = load_classifier()
     assert classes == images.classes
     test = apply_split(images, read_split())["test"]
-    assert evaluate(model, ImageSubset(images, test)).accuracy >= 0.9
+    assert evaluate(model, images.subset(test)).accuracy >= 0.9

@@ -1,65 +1,70 @@
 """Cross-validation tests every image once, and the command line goes from folder to prediction."""
 
 import json
+import re
+import shutil
 
-import cv2
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from small import small_network, write_pictures
 
-from alexnet_lib import AlexNet
 from alexnet_lib.__main__ import main
 from alexnet_lib.files import UCMERCED_CLASSIFIER
-from alexnet_lib.finetuning import cross_validation
-from alexnet_lib.finetuning.training import CONVOLUTIONS, FC, FeatureSubset, ImageSubset, Recipe
+from alexnet_lib.finetuning import cross_validation, runs
+from alexnet_lib.finetuning.recipes import CONVOLUTIONS, FC, Recipe
 from alexnet_lib.images.folder import read_folder
+from alexnet_lib.port.alexnet import AlexNet
 
 RECIPE = Recipe(learning_rate=3e-3, batch_size=16, epochs=2)
 
 
 @pytest.fixture
-def small_network(monkeypatch):
+def tiny(monkeypatch):
+    """A tiny network in place of `fresh_model`."""
+
+    def build(classes, seed=0, weights=None, fc_units=None):
+        return small_network(classes, units=8)
+
+    for module in (runs, cross_validation):
+        monkeypatch.setattr(module, "fresh_model", build)
+
+
+@pytest.fixture
+def light_head(monkeypatch):
     """AlexNet with fresh convolutions and a head of few units, in place of `fresh_model`."""
 
     def build(classes, seed=0, weights=None, fc_units=None):
         keras.utils.set_random_seed(seed)
         return AlexNet(classes=classes, fc_units=8)
 
-    monkeypatch.setattr(cross_validation, "fresh_model", build)
-    return build
+    monkeypatch.setattr(runs, "fresh_model", build)
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Twenty dark and twenty light images, two of them the same."""
-    generator = np.random.default_rng(0)
-    for kind, mean in (("dark", 60), ("light", 180)):
-        (tmp_path / "images" / kind).mkdir(parents=True)
-        for i in range(20):
-            pixels = np.clip(generator.normal(mean, 20, (40, 40, 3)), 0, 255).astype(np.uint8)
-            if (kind, i) == ("dark", 7):
-                pixels = cv2.imread(str(tmp_path / "images" / "dark" / "3.png"))
-            cv2.imwrite(str(tmp_path / "images" / kind / f"{i}.png"), pixels)
-    return tmp_path / "images"
+    folder = write_pictures(tmp_path / "images", per_class=20, side=40)
+    shutil.copy(folder / "dark" / "3.png", folder / "dark" / "7.png")
+    return folder
 
 
-def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
-    small_network, folder, tmp_path, monkeypatch
-):
+@pytest.mark.usefixtures("tiny")
+def test_every_image_is_tested_once_by_a_network_that_never_saw_it(folder, tmp_path, monkeypatch):
     images = read_folder(folder)
-    [(recipe, features)] = cross_validation.stages_of(images, RECIPE, small_network(2))
-    assert recipe == RECIPE
+    assert runs.stages_of(RECIPE) == [RECIPE]
+    [features] = runs.data_of_stages([RECIPE], images, small_network())
     assert features.codes.shape == (8, 40, 6, 6, 256)
     seen = []
-    finetune = cross_validation.finetune
+    finetune = runs.finetune
 
     def spy(model, train, validation, *args, **options):
-        seen.append((train.indices, validation.indices))
+        seen.append((train.names, validation.names))
         return finetune(model, train, validation, *args, **options)
 
-    monkeypatch.setattr(cross_validation, "finetune", spy)
+    monkeypatch.setattr(runs, "finetune", spy)
     same = np.arange(40)
     same[images.names.index("dark/7")] = images.names.index("dark/3")
     folds, predictions = cross_validation.crossval(
@@ -68,7 +73,7 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
     assert sorted(predictions["image"]) == sorted(images.names)
     for fold, (train, validation) in enumerate(seen):
         test = predictions.loc[predictions["fold"] == fold, "image"]
-        names = [{images.names[i] for i in part} for part in (train, validation)] + [set(test)]
+        names = [set(train), set(validation), set(test)]
         assert sum(map(len, names)) == len(set.union(*names)) == 40
         # The pair of the same image is always on one side.
         assert sum({"dark/3", "dark/7"} <= part for part in names) == 1
@@ -95,14 +100,16 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
     assert len(pd.read_csv(tmp_path / "results" / "predictions.csv")) == 40
 
 
-def test_a_head_learns_on_features_before_the_convolutions_see_images(small_network, folder):
+def test_a_head_learns_on_features_before_the_convolutions_see_images(folder):
     images = read_folder(folder)
-    stages = cross_validation.stages_of(images, "all-layers", small_network(2))
-    assert [recipe.layers for recipe, _ in stages] == [FC, CONVOLUTIONS + FC]
-    kinds = [cross_validation.subsets_of(data, np.arange(3))[0] for _, data in stages]
-    assert [type(subset) for subset in kinds] == [FeatureSubset, ImageSubset]
-    [(_, data)] = cross_validation.stages_of(stages[0][1], RECIPE, None)
-    assert data is stages[0][1]
+    stages = runs.stages_of("all-layers")
+    assert [recipe.layers for recipe in stages] == [FC, CONVOLUTIONS + FC]
+    features, same = runs.data_of_stages(stages, images, small_network())
+    assert same is images
+    assert (features.layer, features.views, features.names) == ("pool5", 8, images.names)
+    assert runs.data_of_stages([RECIPE], features, None) == [features]
+    with pytest.raises(ValueError, match=r"conv1, conv2, .* cannot train on features"):
+        runs.data_of_stages(stages, features, None)
 
 
 def run(*arguments):
@@ -116,7 +123,7 @@ def weights(tmp_path):
     return tmp_path / "any.npz"
 
 
-@pytest.mark.usefixtures("small_network")
+@pytest.mark.usefixtures("light_head")
 def test_from_folder_to_prediction(folder, weights, tmp_path):
     output = tmp_path / "run"
     options = ["finetune", folder, "-o", output, "--epochs", 2, "--weights", weights]
@@ -132,6 +139,10 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     assert (output / "split.csv").read_bytes() == kept
     again = run(*options)  # everything is there: nothing is trained anew
     assert again.exit_code == 0, again.output
+    accuracy = re.search(r"accuracy \S+ on 4 images .*", again.output)[0]
+    own = run(*options[:3], tmp_path / "own", *options[4:], "--split", output / "split.csv")
+    assert accuracy in own.output
+    assert (tmp_path / "own" / "split.csv").read_bytes() == kept
 
     tables = tmp_path / "tables"
     judged = run("evaluate", folder, "-m", output, "--split", output / "split.csv", "-o", tables)
@@ -150,7 +161,7 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     assert {line.split()[-1] for line in predicted.output.splitlines()[1:]} == {"dark", "light"}
 
 
-@pytest.mark.usefixtures("small_network")
+@pytest.mark.usefixtures("tiny")
 def test_crossval_command(folder, weights, tmp_path):
     output = tmp_path / "results"
     done = run("crossval", folder, "-o", output, "--epochs", 1, "--folds", 2, "--weights", weights)

@@ -118,7 +118,7 @@ def test_fewer_than_two_classes(tmp_path):
 def test_two_files_of_one_stem(folder):
     write_image(folder / "b" / "b1.tif")
     for skip_broken in (False, True):
-        with pytest.raises(ValueError, match=r"b: b1\.png and b1\.tif differ only in their ending"):
+        with pytest.raises(ValueError, match=r"b: b1\.png and b1\.tif differ only in their ext"):
             read_folder(folder, skip_broken)
 
 

@@ -140,7 +140,8 @@ REFUSED = {
         "pooling_param { pool: MEAN } }",
         "line 3, layer 'p': field 'pool': Enum type",
     ),
-    "unknown V1 type": ('layers {\n name: "r" type: ROI }', "line 2, layer 'r': field 'type': Enum"),
+    "unknown V1 type": (
+        'layers {\n name: "r" type: ROI }', "line 2, layer 'r': field 'type': Enum"),
     "negative": (DATA + CONV.replace("3 }", "-3 }") % ("c", "data", "c"),
                  "line 3, layer 'c': field 'kernel_size': "),
     "fraction": (DATA + CONV.replace("3 }", "3.5 }") % ("c", "data", "c"),

@@ -11,15 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 from distributed_worker import RECIPES, subsets, train
-from test_training import small_network
+from small import small_network, write_pictures
 
 from alexnet_lib.finetuning.replicas import Replicas
-from alexnet_lib.finetuning.training import batches, finetune
+from alexnet_lib.finetuning.training import finetune
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 
@@ -28,12 +27,7 @@ WORKER = Path(__file__).with_name("distributed_worker.py")
 def folder(tmp_path_factory):
     """A folder with 16 pictures, for the processes' results too."""
     folder = tmp_path_factory.mktemp("distributed")
-    generator = np.random.default_rng(0)
-    for kind, mean in (("dark", 60), ("light", 180)):
-        (folder / "pictures" / kind).mkdir(parents=True)
-        for i in range(8):
-            pixels = np.clip(generator.normal(mean, 20, (64, 64, 3)), 0, 255).astype(np.uint8)
-            cv2.imwrite(str(folder / "pictures" / kind / f"{i}.png"), pixels)
+    write_pictures(folder / "pictures")
     return folder
 
 
@@ -115,7 +109,7 @@ def test_a_killed_worker_is_an_error_and_the_run_resumes(folder, expected, pair)
     for worker in range(2):
         assert_same(load(folder, "resume", worker=worker), expected["features"])
         assert str(load(folder, "differ", worker=worker)["error"]).startswith(
-            "ValueError: the workers differ in seed. Give"
+            "InputError: the workers differ in seed. Give"
         )
     assert len((checkpoints / "history.csv").read_text().splitlines()) == 4
 
@@ -125,9 +119,10 @@ def test_a_killed_worker_is_an_error_and_the_run_resumes(folder, expected, pair)
 def test_shards_share_every_batch_without_loss_or_repetition(kind, training, folder):
     """Three workers' rows, taken in turns, are the batches of one, augmentation included."""
     data, options = subsets(kind, folder)[0], {"seed": 3, "epoch": 1, "training": training}
-    whole = list(batches(data, RECIPES[kind], **options))
+    size = RECIPES[kind].batch_size
+    whole = list(data.batches(size, **options))
     shards = [
-        [batch for batch in batches(data, RECIPES[kind], shard=(w, 3), **options) if len(batch[1])]
+        [batch for batch in data.batches(size, shard=(w, 3), **options) if len(batch[1])]
         for w in range(3)
     ]
     for number, (x, labels) in enumerate(whole):

@@ -1,11 +1,12 @@
 """Rates follow from the counts, by hand and by scikit-learn; views are averaged."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 from alexnet_lib.finetuning.evaluation import Evaluation, evaluate, wilson_interval
-from alexnet_lib.finetuning.training import FeatureSubset
 from alexnet_lib.images.features import Features
 
 
@@ -97,7 +98,7 @@ def test_views_are_averaged_as_probabilities(model, features):
     indices = np.array([6, 0, 3])
     head = keras.Model(model.get_layer("pool5").output, model.output)
     each = [keras.ops.softmax(head(features.pool5(indices, view))).numpy() for view in range(8)]
-    subset = FeatureSubset(features, indices)
+    subset = features.subset(indices)
     one, eight = evaluate(model, subset), evaluate(model, subset, views=8, batch_size=2)
     np.testing.assert_allclose(one.probabilities, each[0], atol=1e-6)
     np.testing.assert_allclose(eight.probabilities, np.mean(each, axis=0), atol=1e-6)
@@ -106,8 +107,8 @@ def test_views_are_averaged_as_probabilities(model, features):
 
 
 def test_views_must_be_at_hand(model, features):
-    single = features._replace(codes=features.codes[:1])
+    single = dataclasses.replace(features, codes=features.codes[:1])
     with pytest.raises(ValueError, match="views=8, of which 1 are at hand"):
-        evaluate(model, FeatureSubset(single, np.arange(3)), views=8)
+        evaluate(model, single, views=8)
     with pytest.raises(ValueError, match="views=4"):
-        evaluate(model, FeatureSubset(features, np.arange(3)), views=4)
+        evaluate(model, features, views=4)

@@ -4,14 +4,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from alexnet_lib import data_directory, files, find_caffemodel, load_npz, read_caffemodel
+from alexnet_lib import files
 from alexnet_lib.__main__ import main
+from alexnet_lib.files import data_directory, find_caffemodel
+from alexnet_lib.port.caffemodel import read_caffemodel
+from alexnet_lib.port.layouts import load_npz
 
 
 def test_data_directory_is_the_environments_or_the_books(monkeypatch, tmp_path):
     monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
     assert data_directory() == tmp_path
     assert find_caffemodel() is None
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALEXNET_DATA", "mine")
+    assert data_directory() == tmp_path / "mine"  # a later chdir must not matter
     monkeypatch.delenv("ALEXNET_DATA")
     assert data_directory().parts[-2:] == ("data", "downloads")
 

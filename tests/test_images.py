@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from alexnet_lib import preprocess_input, read_image
+from alexnet_lib.images.preprocessing import preprocess_input, read_image
 
 MEAN = (104.00699, 116.66877, 122.67891)  # of ImageNet: blue, green, red
 

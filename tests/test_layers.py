@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from alexnet_lib import (
+from alexnet_lib.port import layers
+from alexnet_lib.port.compilation import compiled, fused
+from alexnet_lib.port.layers import (
     FullyConnected,
     GroupedConv2D,
     LocalResponseNormalization,
-    compiled,
     local_response_normalization,
 )
-from alexnet_lib.port import layers
 
 ALEXNET = {"depth_radius": 2, "bias": 1.0, "alpha": 2e-5, "beta": 0.75}
 PARAMETERS = [
@@ -42,7 +42,7 @@ def value_and_gradient(function, x, parameters):
 
 @pytest.mark.parametrize("parameters", PARAMETERS, ids=str)
 @pytest.mark.parametrize("channels", [1, 3, 16, 96])
-@pytest.mark.parametrize("way", [lambda function: function, layers.fused], ids=["plain", "fused"])
+@pytest.mark.parametrize("way", [lambda function: function, fused], ids=["plain", "fused"])
 def test_lrn_equals_tensorflow(parameters, channels, way):
     x = tensor(3, 5, 7, channels)
     ours = value_and_gradient(way(local_response_normalization), x, parameters)
@@ -188,7 +188,7 @@ def test_training_works_without_onednn():
     """Without oneDNN, TensorFlow's kernels refuse groups, most of all fused ones in a graph."""
     program = """
 import keras, numpy as np
-from alexnet_lib import GroupedConv2D, LocalResponseNormalization
+from alexnet_lib.port.layers import GroupedConv2D, LocalResponseNormalization
 from alexnet_lib.port import layers
 assert not layers._kernels_take_groups()
 model = keras.Sequential([

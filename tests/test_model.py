@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 import alexnet_lib
-from alexnet_lib import AlexNet, decode_predictions, files, load_weights, save_npz
-from alexnet_lib.port.alexnet import imagenet_classes
+from alexnet_lib import files
+from alexnet_lib.port.alexnet import AlexNet, decode_predictions, imagenet_classes, load_weights
+from alexnet_lib.port.architecture import describe
+from alexnet_lib.port.layers import GroupedConv2D, LocalResponseNormalization
+from alexnet_lib.port.layouts import save_npz
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ FULLY_CONNECTED = ["fc6", "fc7", "fc8"]
 
 def test_layers_and_shapes_follow_the_table(complete):
     assert complete.count_params() == 60_965_224
-    for row in alexnet_lib.describe():
+    for row in describe():
         layer = complete.get_layer(row.layer.name)
         assert layer.output.shape == (None, *row.output_shape), row.layer.name
         assert layer.count_params() == row.parameters, row.layer.name
@@ -101,8 +104,8 @@ def test_a_saved_model_loads_with_nothing_to_register(tmp_path, imports):
     model = keras.Sequential(
         [
             keras.Input((6, 6, 4)),
-            alexnet_lib.GroupedConv2D(4, 3, groups=2),
-            alexnet_lib.LocalResponseNormalization(2, 1.0, 2e-5, 0.75),
+            GroupedConv2D(4, 3, groups=2),
+            LocalResponseNormalization(2, 1.0, 2e-5, 0.75),
         ]
     )
     model.save(tmp_path / "small.keras")
@@ -219,7 +222,10 @@ def test_classes_are_sorted_by_wordnet_id():
 def test_import_does_not_load_tensorflow():
     program = """
 import sys, alexnet_lib
-from alexnet_lib import describe, prototxt, read_caffemodel, load_npz, preprocess_input
+from alexnet_lib.port.architecture import describe, prototxt
+from alexnet_lib.port.caffemodel import read_caffemodel
+from alexnet_lib.port.layouts import load_npz
+from alexnet_lib.images.preprocessing import preprocess_input
 assert not {"tensorflow", "keras"} & set(sys.modules)
 assert set(alexnet_lib.__all__) <= set(dir(alexnet_lib))
 """

@@ -5,21 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from small import small_features, small_network, write_pictures
 
-from alexnet_lib.finetuning.training import (
-    CONVOLUTIONS,
-    RECIPES,
-    FeatureSubset,
-    ImageSubset,
-    Recipe,
-    TrainingDiverged,
-    _Run,
-    batches,
-    finetune,
-    learning_rate,
-)
-from alexnet_lib.images.features import Features
-from alexnet_lib.port.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
+from alexnet_lib.finetuning.recipes import CONVOLUTIONS, RECIPES, Recipe, learning_rate
+from alexnet_lib.finetuning.trainer import Trainer, TrainingDiverged
+from alexnet_lib.finetuning.training import finetune
+from alexnet_lib.images.folder import read_folder
 from alexnet_lib.port.layouts import load_npz
 
 RECIPE = Recipe(optimizer="adamw", learning_rate=3e-3, batch_size=16, epochs=4)
@@ -27,33 +18,12 @@ RECIPE = Recipe(optimizer="adamw", learning_rate=3e-3, batch_size=16, epochs=4)
 
 @pytest.fixture(scope="module")
 def features():
-    """Two classes that differ in a few channels, eight views."""
-    generator = np.random.default_rng(0)
-    labels = np.arange(60) % 2
-    codes = generator.integers(0, 60, (8, 60, 6, 6, 256), np.uint8)
-    codes[:, labels == 1, :, :, :20] += 40
-    names = tuple(f"{'ab'[label]}/{i:02d}" for i, label in enumerate(labels))
-    return Features(codes, 0.02, labels, ("a", "b"), names)
+    return small_features()
 
 
 @pytest.fixture
 def subsets(features):
-    return FeatureSubset(features, np.arange(40)), FeatureSubset(features, np.arange(40, 60))
-
-
-def small_network(classes=2, dropout=0.5, units=32):
-    """AlexNet's names and kinds of layers with few weights, the same ones every time."""
-    keras.utils.set_random_seed(1)
-    x = inputs = keras.Input((227, 227, 3))
-    x = GroupedConv2D(32, 8, strides=38, activation="relu", name="conv1")(x)
-    x = LocalResponseNormalization(2, 1.0, 2e-5, 0.75)(x)
-    x = GroupedConv2D(256, 1, groups=2, activation="relu", name="conv2")(x)
-    x = keras.layers.Identity(name="pool5")(x)
-    x = keras.layers.Flatten()(x)
-    for name in ("6", "7"):
-        x = FullyConnected(units, activation="relu", name=f"fc{name}")(x)
-        x = keras.layers.Dropout(dropout, name=f"drop{name}")(x)
-    return keras.Model(inputs, FullyConnected(classes, name="fc8")(x))
+    return features.subset(range(40)), features.subset(range(40, 60))
 
 
 def test_learns_and_reports_every_epoch(subsets):
@@ -62,7 +32,7 @@ def test_learns_and_reports_every_epoch(subsets):
     assert history["epoch"].tolist() == [0, 1, 2, 3]
     assert history["val_accuracy"].max() >= 0.9
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
-    loss, accuracy = _Run(model, _head(model), RECIPE, 0, None).measure(subsets[1])
+    loss, accuracy = Trainer(model, RECIPE, "pool5").measure(subsets[1])
     best = history.iloc[history["val_accuracy"][::-1].idxmax()]
     assert (loss, accuracy) == pytest.approx((best["val_loss"], best["val_accuracy"]), rel=1e-5)
 
@@ -98,7 +68,7 @@ def test_a_step_follows_the_gradient_of_loss_and_penalty(subsets, layers):
     )  # fmt: skip
     expected, model = small_network(dropout=0), small_network(dropout=0)
     head = _head(expected)
-    ((x, labels),) = batches(subsets[0], recipe, training=True)
+    ((x, labels),) = subsets[0].batches(recipe.batch_size, training=True)
     trained = [expected.get_layer(name) for name in layers]
     with tf.GradientTape() as tape:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, head(x))
@@ -116,11 +86,11 @@ def test_the_best_epoch_is_kept(subsets, monkeypatch, tmp_path):
     """Validation says epoch 1 was best, so the run must end with its weights."""
     seen, accuracies = [], iter([0.5, 0.9, 0.7, 0.6])
 
-    def measure(run, data):
-        seen.append(run.snapshot())
+    def measure(trainer, data):
+        seen.append(trainer.snapshot())
         return 1.0, next(accuracies)
 
-    monkeypatch.setattr(_Run, "measure", measure)
+    monkeypatch.setattr(Trainer, "measure", measure)
     model = small_network()
     history = finetune(model, *subsets, RECIPE, tmp_path, progress=False)
     assert history["val_accuracy"].idxmax() == 1
@@ -132,7 +102,7 @@ def test_the_best_epoch_is_kept(subsets, monkeypatch, tmp_path):
 
 def test_early_stop(subsets, monkeypatch):
     accuracies = iter([0.5, 0.9, 0.7, 0.6, 0.95])
-    monkeypatch.setattr(_Run, "measure", lambda run, data: (1.0, next(accuracies)))
+    monkeypatch.setattr(Trainer, "measure", lambda trainer, data: (1.0, next(accuracies)))
     history = finetune(
         small_network(), *subsets, RECIPE._replace(epochs=9, patience=2), progress=False
     )
@@ -149,18 +119,18 @@ def test_a_killed_run_resumes_to_the_same_bits(subsets, optimizer, tmp_path, mon
     whole = small_network()
     expected = finetune(whole, *subsets, recipe, tmp_path / "whole", progress=False)
 
-    train_epoch = _Run.train_epoch
+    train_epoch = Trainer.train_epoch
 
-    def die_in_epoch_2(run, data, epoch):
-        row = train_epoch(run, data, epoch)
+    def die_in_epoch_2(trainer, data, epoch):
+        row = train_epoch(trainer, data, epoch)
         if epoch == 2:
             raise Killed  # after its steps, before its checkpoint
         return row
 
-    monkeypatch.setattr(_Run, "train_epoch", die_in_epoch_2)
+    monkeypatch.setattr(Trainer, "train_epoch", die_in_epoch_2)
     with pytest.raises(Killed):
         finetune(small_network(), *subsets, recipe, tmp_path / "cut", progress=False)
-    monkeypatch.setattr(_Run, "train_epoch", train_epoch)
+    monkeypatch.setattr(Trainer, "train_epoch", train_epoch)
     resumed = small_network()
     history = finetune(resumed, *subsets, recipe, tmp_path / "cut", progress=False)
     pd.testing.assert_frame_equal(history, expected, check_exact=True)
@@ -172,7 +142,7 @@ def test_a_killed_run_resumes_to_the_same_bits(subsets, optimizer, tmp_path, mon
 
 
 def test_a_checkpoint_of_another_run_is_refused(subsets, tmp_path):
-    recipe, fewer = RECIPE._replace(epochs=1), subsets[0]._replace(indices=np.arange(39))
+    recipe, fewer = RECIPE._replace(epochs=1), subsets[0].subset(range(39))
     finetune(small_network(), *subsets, recipe, tmp_path, progress=False)
     other = small_network()
     other.get_layer("conv1").kernel.assign_add(other.get_layer("conv1").kernel)
@@ -205,7 +175,7 @@ def test_what_a_killed_write_left_is_removed(subsets, tmp_path):
 
 
 def test_weights_that_fail_in_the_last_step_are_not_kept(subsets, tmp_path, monkeypatch):
-    monkeypatch.setattr(_Run, "measure", lambda run, data: (np.nan, 0.0))
+    monkeypatch.setattr(Trainer, "measure", lambda trainer, data: (np.nan, 0.0))
     with pytest.raises(TrainingDiverged, match="epoch 0, validation: the loss is nan"):
         finetune(small_network(), *subsets, RECIPE, tmp_path, progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -222,17 +192,7 @@ def test_divergence_names_likely_causes(subsets):
 
 @pytest.fixture
 def pictures(tmp_path):
-    import cv2
-
-    from alexnet_lib.images.folder import read_folder
-
-    generator = np.random.default_rng(0)
-    for kind, mean in (("dark", 60), ("light", 180)):
-        (tmp_path / kind).mkdir()
-        for i in range(8):
-            pixels = np.clip(generator.normal(mean, 20, (64, 64, 3)), 0, 255).astype(np.uint8)
-            cv2.imwrite(str(tmp_path / kind / f"{i}.png"), pixels)
-    return read_folder(tmp_path)
+    return read_folder(write_pictures(tmp_path / "pictures"))
 
 
 def test_all_layers_train_on_images(pictures):
@@ -242,7 +202,7 @@ def test_all_layers_train_on_images(pictures):
     )  # fmt: skip
     model = small_network()
     before = model.get_layer("conv1").get_weights()[0]
-    train, validation = (ImageSubset(pictures, np.arange(start, 16, 2)) for start in (0, 1))
+    train, validation = (pictures.subset(range(start, 16, 2)) for start in (0, 1))
     history = finetune(model, train, validation, recipe, progress=False)
     moved = np.abs(model.get_layer("conv1").get_weights()[0] - before).max()
     assert 0 < moved < 20 * 1e-4  # AdamW moves a weight by about its own rate a step
@@ -253,7 +213,7 @@ def test_all_layers_train_on_images(pictures):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layers": ("fc9",)}, "recipe.layers must be of .* Received: fc9"),
+        ({"layers": ("fc9",)}, "recipe.layers must be among .* Received: fc9"),
         ({"layers": ("conv1", "fc8")}, "conv1 cannot train on features"),
         ({"optimizer": "adam"}, "Received: 'adam'"),
         ({"schedule": "step"}, "Received: 'step'"),
@@ -277,12 +237,11 @@ def test_data_is_checked(subsets, pictures):
     with pytest.raises(ValueError, match="2 classes, the model's fc8 has 3 outputs"):
         finetune(small_network(3), train, validation, RECIPE)
     with pytest.raises(ValueError, match="validation has no images"):
-        finetune(small_network(), train, validation._replace(indices=[]), RECIPE)
+        finetune(small_network(), train, validation.subset([]), RECIPE)
     with pytest.raises(ValueError, match="of one kind"):
-        finetune(small_network(), train, ImageSubset(pictures, [0]), RECIPE)
-    everything = ImageSubset(pictures, np.arange(16))
+        finetune(small_network(), train, pictures.subset([0]), RECIPE)
     with pytest.raises(ValueError, match="conv_learning_rate must be above 0"):
-        finetune(small_network(), everything, everything, RECIPE._replace(layers=("conv1",)))
+        finetune(small_network(), pictures, pictures, RECIPE._replace(layers=("conv1",)))
 
 
 def test_schedules():
@@ -299,10 +258,10 @@ def test_batches_cover_an_epoch_and_depend_on_seed_and_epoch(subsets):
     train, _ = subsets
 
     def labels(**options):
-        return np.concatenate([y for _, y in batches(train, RECIPE, **options)]).tolist()
+        return np.concatenate([y for _, y in train.batches(16, **options)]).tolist()
 
     plain = labels()
-    assert plain == train.features.labels[:40].tolist()
+    assert plain == train.labels.tolist()
     first = labels(training=True)
     assert sorted(first) == sorted(plain)
     assert first == labels(training=True)
@@ -314,3 +273,21 @@ def test_presets_name_layers_of_alexnet():
     assert RECIPES["original"]._asdict() | {"epochs": 20, "batch_size": 32, "l2": 1e-3} == (
         RECIPES["original"]._asdict()
     )
+
+
+def test_every_epochs_weights_can_be_kept(subsets, tmp_path):
+    recipe = RECIPE._replace(epochs=2)
+    finetune(small_network(), *subsets, recipe, tmp_path, progress=False, keep_epochs=True)
+    kept = [load_npz(tmp_path / "epochs" / f"{epoch:03d}.npz") for epoch in range(2)]
+    best = load_npz(tmp_path / "best.npz")
+    assert not np.array_equal(kept[0]["fc8/kernel"], kept[1]["fc8/kernel"])
+    assert any(np.array_equal(best["fc8/kernel"], each["fc8/kernel"]) for each in kept)
+
+
+def test_a_subset_of_features_shares_their_codes(features):
+    some = features.subset([5, 3]).subset([1])
+    assert some.codes is features.codes
+    assert (some.names, some.labels.tolist(), len(some)) == (("b/03",), [1], 1)
+    np.testing.assert_array_equal(some.pool5(), features.pool5([3]))
+    (views,) = some.view_batches(4, views=8)
+    np.testing.assert_array_equal(views[6], features.pool5([3], 6))

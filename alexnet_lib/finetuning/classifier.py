@@ -11,6 +11,8 @@ from alexnet_lib.files import UCMERCED_CLASSIFIER
 from alexnet_lib.port.alexnet import AlexNet, load_weights, model_weights
 from alexnet_lib.port.layouts import open_npz, save_npz
 
+__all__ = ["Classifier", "load_classifier", "save_classifier"]
+
 
 class Classifier(NamedTuple):
     """A model and what its outputs mean.

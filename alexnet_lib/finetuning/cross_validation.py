@@ -2,100 +2,25 @@
 
 import hashlib
 import json
-import platform
-from importlib import metadata
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 
 from alexnet_lib.errors import InputError
-from alexnet_lib.files import checksum, write_csv
+from alexnet_lib.files import write_csv
 from alexnet_lib.finetuning.evaluation import check_views, evaluate
-from alexnet_lib.finetuning.training import (
-    CONVOLUTIONS,
-    FC6_SCALE,
-    RECIPES,
-    FeatureSubset,
-    ImageSubset,
-    finetune,
-    recipe_of,
+from alexnet_lib.finetuning.runs import (
+    data_of_stages,
+    fresh_model,
+    settings_of,
+    stages_of,
+    train_stages,
 )
-from alexnet_lib.images.features import VIEWS, Features, compute_features
 from alexnet_lib.images.splits import k_folds, split
-from alexnet_lib.port.alexnet import AlexNet, load_weights
 from alexnet_lib.port.architecture import FC_UNITS
 
-PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless")
-
-
-def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
-    """Build AlexNet with a head to be trained.
-
-    He's widths suit inputs of about 1, and pool5's activations reach 200: fc6 starts narrower by
-    `FC6_SCALE`, by which recipes also slow its learning. A wider start gives logits so large that
-    training begins by undoing them; a faster rate kills fc6's units.
-
-    Args:
-        classes: number of outputs of fc8.
-        seed: of the fresh layers.
-        weights: as in `AlexNet`; what it lacks starts fresh.
-        fc_units: as in `AlexNet`.
-
-    Returns:
-        A `keras.Model`.
-    """
-    keras.utils.set_random_seed(seed)
-    model = AlexNet(classes=classes, fc_units=fc_units)
-    kernel = model.get_layer("fc6").kernel
-    kernel.assign(FC6_SCALE * kernel)
-    if weights is not None:
-        load_weights(model, weights)
-    return model
-
-
-def stages_of(data, recipe, model, progress=True):
-    """Say what to train with and on, one stage after the other.
-
-    Gradients of a fresh head would spoil convolutions that know much already (Kumar et al., 2022),
-    so where the convolutions train, the head has learned first, on frozen ones.
-
-    Args:
-        data: `Images`, or `Features` where no convolution trains.
-        recipe: `Recipe`, or the name of one of `RECIPES`.
-        model: `AlexNet` with the convolutions' weights.
-        progress: show a bar.
-
-    Returns:
-        Pairs of `Recipe` and `Images` or `Features`; frozen convolutions are run here, in 8 views.
-    """
-    recipe = recipe_of(recipe)
-    if isinstance(data, Features):
-        return [(recipe, data)]
-    features = compute_features(model, data, VIEWS, progress=progress)
-    if not set(recipe.layers) & set(CONVOLUTIONS):
-        return [(recipe, features)]
-    return [(RECIPES["recommended"], features), (recipe, data)]
-
-
-def subsets_of(data, *parts):
-    """Return a subset of `data` for each array of indices, of the kind that `finetune` takes."""
-    kind = FeatureSubset if isinstance(data, Features) else ImageSubset
-    return [kind(data, indices) for indices in parts]
-
-
-def settings_of(stages, seed, fc_units, weights=None):
-    """Return what it takes to repeat a run: weights, recipes, seed, width of the head, versions."""
-    return {
-        "weights": Path(weights).name if weights else "",
-        "weights_sha1": checksum(weights) if weights else "",
-        "seed": seed,
-        "fc_units": fc_units,
-        "recipes": [recipe._asdict() for recipe, _ in stages],
-        "python": platform.python_version(),
-        **{package: metadata.version(package) for package in PACKAGES},
-    }
+__all__ = ["crossval"]
 
 
 def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weights=None,
@@ -124,31 +49,33 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         folds and predictions, both `pandas.DataFrame`.
 
     Raises:
-        ValueError: for arguments that disagree, or a folder with the results of another run.
+        InputError: for arguments that disagree, or a folder with the results of another run.
     """
-    classes = len(data.classes)
-    stages = stages_of(data, recipe, fresh_model(classes, seed, weights, fc_units), progress)
+    check_views(data, views)
+    classes, stages = len(data.classes), stages_of(recipe)
     fold_of = k_folds(data.labels, groups, k, seed)
-    check_views(*subsets_of(stages[-1][1], [0]), views)
     about = settings_of(stages, seed, fc_units, weights) | {"k": k, "views": views}
     about["recipes"] = json.dumps(about["recipes"])
     about["folds_sha1"] = hashlib.sha1(
         json.dumps([data.names, fold_of.tolist()]).encode()
     ).hexdigest()
     folds, predictions = _finished(folder, about)
+    if len(folds) < k:
+        model = fresh_model(classes, seed, weights, fc_units)
+        sources = data_of_stages(stages, data, model, progress)
     for fold in range(len(folds), k):
         inside, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
         inner = None if groups is None else np.asarray(groups)[inside]
         part = split(data.labels[inside], inner, (8 / 9, 1 / 9, 0), seed)
         train, validation = inside[part == "train"], inside[part == "validation"]
         model = fresh_model(classes, seed + fold, weights, fc_units)
-        for settings, source in stages:
-            subsets = subsets_of(source, train, validation, test)
-            history = finetune(model, *subsets[:2], settings, seed=seed + fold, progress=progress)
+        history = train_stages(
+            model, stages, sources, train, validation, seed=seed + fold, progress=progress
+        )
         row = {"fold": fold, "train": len(train), "validation": len(validation), "test": len(test)}
         row |= {"epochs": len(history), "val_accuracy": history["val_accuracy"].max()}
         for number in sorted({1, views}):
-            result = evaluate(model, subsets[2], number)
+            result = evaluate(model, sources[-1].subset(test), number)
             row[f"accuracy_{number}"] = result.accuracy
         folds.append(row)
         table = result.table().round(4)

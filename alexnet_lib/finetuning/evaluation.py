@@ -9,10 +9,11 @@ from scipy import stats
 from sklearn import metrics
 
 from alexnet_lib.errors import InputError
-from alexnet_lib.finetuning.training import ImageSubset, Recipe, batches, part_for
-from alexnet_lib.images.batches import eight_views
-from alexnet_lib.images.features import VIEWS
-from alexnet_lib.port.layers import compiled
+from alexnet_lib.finetuning.trainer import submodel
+from alexnet_lib.images.data import VIEWS
+from alexnet_lib.port.compilation import compiled
+
+__all__ = ["Evaluation", "evaluate", "wilson_interval"]
 
 
 class Evaluation(NamedTuple):
@@ -136,12 +137,11 @@ def wilson_interval(right, total, confidence=0.95):
 
 
 def check_views(data, views):
-    """Raise ValueError for a number of views that is not to be had of a subset."""
-    at_hand = VIEWS if isinstance(data, ImageSubset) else len(data.features.codes)
-    if views not in (1, VIEWS) or views > at_hand:
+    """Raise InputError for a number of views that the data cannot supply."""
+    if views not in (1, VIEWS) or views > data.views:
         raise InputError(
             f"views must be 1 or {VIEWS}, and features must hold as many. "
-            f"Received: views={views}, of which {at_hand} are at hand"
+            f"Received: views={views}, of which {data.views} are at hand"
         )
 
 
@@ -150,7 +150,7 @@ def evaluate(model, data, views=1, batch_size=64):
 
     Args:
         model: `AlexNet` with its top.
-        data: `ImageSubset` or `FeatureSubset`.
+        data: `Images` or `Features`.
         views: 1, or 8 for the mean of the probabilities over all flips and rotations; features
             must have been computed for as many.
         batch_size: images in a batch.
@@ -159,29 +159,17 @@ def evaluate(model, data, views=1, batch_size=64):
         `Evaluation`.
 
     Raises:
-        ValueError: for a number of views that is not to be had.
+        InputError: for a number of views that the data cannot supply.
     """
     check_views(data, views)
-    source = data[0]
-    network = part_for(model, data)
+    network = submodel(model, data.layer)
 
     @compiled
     def predict(x):
         return tf.nn.softmax(network(x, training=False))
 
-    recipe = Recipe(batch_size=batch_size)
-    total = 0
-    if isinstance(data, ImageSubset) and views == VIEWS:
-        total = np.concatenate(
-            [
-                np.mean([predict(view) for view in tf.unstack(eight_views(x))], axis=0)
-                for x, _ in batches(data, recipe)
-            ]
-        )
-    else:
-        for view in range(views):
-            chunks = [predict(x) for x, _ in batches(data, recipe, view=view)]
-            total = total + np.concatenate(chunks) / views
-    indices = np.asarray(data.indices)
-    names = np.array(source.names)[indices].tolist()
-    return Evaluation(source.labels[indices], np.asarray(total), source.classes, tuple(names))
+    probabilities = [
+        np.mean([predict(tf.constant(view)) for view in batch], axis=0)
+        for batch in data.view_batches(batch_size, views)
+    ]
+    return Evaluation(data.labels, np.concatenate(probabilities), data.classes, data.names)

@@ -1,22 +1,26 @@
 """More than one device: data-parallel training with `tf.distribute`.
 
 Every replica holds the whole network and takes its rows of each batch; the sum of all replicas'
-gradients moves all of them alike. Which rows these are, and what is random about them, follows from
-their place in the batch. So the result is that of one device, but for sums in another order.
+gradients updates every copy in the same way. A row's replica, and everything random about the row,
+follow from its place in the batch. So the result equals that of one device, except that sums are
+taken in another order.
 """
 
 import contextlib
 import hashlib
+import json
 import os
 
 import keras
 import tensorflow as tf
 
 from alexnet_lib.errors import AlexNetError, InputError
-from alexnet_lib.port.layers import compiled, fused
+from alexnet_lib.port.compilation import compiled, fused
 
-# Seconds after which a worker that others wait for counts as lost: above the longest step, and the
-# chief's longest write of a checkpoint.
+__all__ = ["Replicas", "WorkerLost", "default_strategy"]
+
+# Seconds after which a worker that others wait for counts as lost: more than the longest step, and
+# than the chief's longest write of a checkpoint.
 TIMEOUT = 600
 LOST = (
     tf.errors.AbortedError,
@@ -31,8 +35,8 @@ class WorkerLost(AlexNetError, ConnectionError):
     """Another worker has ended or no longer answers; the run can go on from its checkpoint."""
 
 
-def process_strategy(timeout=TIMEOUT):
-    """Return the strategy that fits this process. Call it before anything else of TensorFlow.
+def default_strategy(timeout=TIMEOUT):
+    """Return the strategy that fits this process. Call it before using TensorFlow otherwise.
 
     Args:
         timeout: seconds to wait for another worker.
@@ -46,7 +50,7 @@ def process_strategy(timeout=TIMEOUT):
     """
     if os.environ.get("TF_CONFIG"):
         options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
-        with _naming_the_lost():
+        with _translate_lost_worker():
             return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
@@ -90,10 +94,10 @@ class Replicas:
 
     def watch(self):
         """Return a context that raises `WorkerLost` where TensorFlow's errors mean just that."""
-        return _naming_the_lost() if self.shard[1] > 1 else contextlib.nullcontext()
+        return _translate_lost_worker() if self.shard[1] > 1 else contextlib.nullcontext()
 
     def check(self, model, batch_size):
-        """Raise ValueError for a model that is not the strategy's, or too small a batch."""
+        """Raise InputError for a model that is not the strategy's, or too small a batch."""
         if self.strategy is None:
             return
         created = self.strategy.extended.variable_created_in_scope
@@ -105,9 +109,10 @@ class Replicas:
                 f"each an image. Received: {batch_size}"
             )
 
-    def agree(self, facts):
-        """Raise ValueError, on every worker, where workers differ in `facts`, bytes by name."""
-        digests = [hashlib.sha256(fact).digest()[:8] for fact in facts.values()]
+    def check_workers_match(self, facts):
+        """Raise InputError, on every worker, if workers differ in `facts`, a dict for JSON."""
+        encoded = [json.dumps(fact).encode() for fact in facts.values()]
+        digests = [hashlib.sha256(fact).digest()[:8] for fact in encoded]
         mine = tf.constant([[int.from_bytes(d, "big", signed=True) for d in digests]], tf.int64)
         everyone = self.strategy.gather(
             self.strategy.experimental_distribute_values_from_function(lambda _: mine), axis=0
@@ -130,15 +135,15 @@ class Replicas:
 
         return everywhere
 
-    def deal(self, rows, least=0):
-        """Give each of this worker's replicas its rows of what the worker has read.
+    def scatter(self, rows, least=0):
+        """Give each of this worker's replicas its rows of the worker's part of a batch.
 
         Args:
             rows: tensor, the worker's rows of a batch.
-            least: where a replica has fewer rows, it gets so many of zeros.
+            least: a replica with fewer rows gets this many rows of zeros instead.
 
         Returns:
-            What a compiled `function` takes.
+            An argument for a compiled `function`.
         """
         if self.strategy is None:
             return rows
@@ -183,7 +188,7 @@ class Replicas:
 
 
 @contextlib.contextmanager
-def _naming_the_lost():
+def _translate_lost_worker():
     try:
         yield
     except LOST as error:

@@ -1,28 +1,32 @@
-"""Features of frozen convolutions: pool5 computed once, kept for every epoch, one byte a value."""
+"""Features of frozen convolutions: pool5, computed once and reused, with one byte per value."""
 
-from typing import NamedTuple
+import dataclasses
 
 import numpy as np
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import CARRIED, atomic_path
+from alexnet_lib.images.data import VIEWS
 from alexnet_lib.port.layouts import open_npz
+
+__all__ = ["Features", "compute_features", "decode", "encode", "load_features", "save_features"]
 
 # pool5 of all 2,100 images of UC Merced, one view, through BVLC's convolutions.
 UCMERCED_FEATURES = CARRIED / "ucmerced_pool5.npz"
-VIEWS = 8
 
 
-class Features(NamedTuple):
-    """pool5 of a set of images.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Features:
+    """pool5 of a set of images, as one kind of `Data`.
 
     Attributes:
-        codes: uint8 (views, images, 6, 6, 256), square roots of the activations in units of
-            `step`; see `encode`.
+        codes: uint8 (views, rows, 6, 6, 256), square roots of the activations in units of `step`;
+            see `encode`.
         step: float, the unit.
         labels: int64 (images,), indices into `classes`.
         classes: the names of the classes, sorted.
         names: "class/stem" of each image.
+        rows: int64 (images,), the row of `codes` that holds each image; in order by default.
     """
 
     codes: np.ndarray
@@ -30,21 +34,64 @@ class Features(NamedTuple):
     labels: np.ndarray
     classes: tuple[str, ...]
     names: tuple[str, ...]
+    rows: np.ndarray | None = None
 
-    def pool5(self, indices, views=0):
+    layer = "pool5"
+
+    def __post_init__(self):
+        if self.rows is None:
+            object.__setattr__(self, "rows", np.arange(len(self.names)))
+
+    def __len__(self):
+        return len(self.names)
+
+    @property
+    def views(self):
+        """How many views of each image there are."""
+        return len(self.codes)
+
+    def subset(self, indices):
+        """Return the features of some images; their codes are shared, not copied."""
+        indices = np.asarray(indices, np.int64)
+        return dataclasses.replace(
+            self,
+            labels=self.labels[indices],
+            names=tuple(self.names[i] for i in indices),
+            rows=self.rows[indices],
+        )
+
+    def pool5(self, indices=slice(None), views=0):
         """Return float32 (indices, 6, 6, 256); `views` is one for all or one for each image."""
-        return decode(self.codes[views, indices], self.step)
+        return decode(self.codes[views, self.rows[indices]], self.step)
+
+    def batches(self, batch_size, training=False, seed=0, epoch=0, shard=(0, 1)):
+        """Iterate over one epoch, as `Data` says; training draws one of the views of each image."""
+        order, views = np.arange(len(self)), np.zeros(len(self), np.int64)
+        if training:
+            generator = np.random.default_rng([seed, epoch])
+            order = generator.permutation(order)
+            views = generator.integers(0, self.views, len(self))
+        for start in range(0, len(self), batch_size):
+            part = slice(start + shard[0], start + batch_size, shard[1])
+            yield self.pool5(order[part], views[part]), self.labels[order[part]]
+
+    def view_batches(self, batch_size, views=1):
+        """Iterate over the images in order, as `Data` says."""
+        for start in range(0, len(self), batch_size):
+            part = slice(start, start + batch_size)
+            yield np.stack([self.pool5(part, view) for view in range(views)])
 
 
 def encode(pool5, step):
-    """Code activations of 0 and more as one byte each.
+    """Encode non-negative activations as one byte each.
 
-    The square root spreads the many small values and bounds the error of the large ones: it is at
-    most half a step of the root everywhere. Larger values than (255 step)**2 saturate.
+    The square root is rounded to a multiple of `step`. This gives the many small values more codes
+    than a linear scale would. The root's error is at most half a step, except for values above
+    (255 step)**2, which saturate.
 
     Args:
         pool5: float array of any shape.
-        step: unit of the coded square root.
+        step: unit of the square root.
 
     Returns:
         uint8 array of the same shape.
@@ -59,14 +106,14 @@ def decode(codes, step):
 
 
 def compute_features(model, images, views=1, batch_size=64, progress=True):
-    """Run images through the convolutions of `model`, once.
+    """Run images once through the convolutions of `model`.
 
     Args:
         model: `AlexNet`, with or without its top.
         images: `Images`, as `read_folder` returns it.
-        views: 1, or 8 for all flips and rotations in the order of `eight_views`.
+        views: 1, or 8 for all flips and rotations, in the order of `eight_views`.
         batch_size: images in a batch.
-        progress: show a bar.
+        progress: show a progress bar.
 
     Returns:
         `Features`.
@@ -79,7 +126,7 @@ def compute_features(model, images, views=1, batch_size=64, progress=True):
     from tqdm import tqdm
 
     from alexnet_lib.images.batches import eight_views, image_dataset
-    from alexnet_lib.port.layers import compiled
+    from alexnet_lib.port.compilation import compiled
 
     if views not in (1, VIEWS):
         raise InputError(f"views must be 1 or {VIEWS}. Received: views={views}")
@@ -90,7 +137,7 @@ def compute_features(model, images, views=1, batch_size=64, progress=True):
         turned = eight_views(batch) if views == VIEWS else batch[None]
         return tf.stack([convolutions(view, training=False) for view in tf.unstack(turned)])
 
-    count = len(images.files)
+    count = len(images)
     pool5 = np.empty((views, count, 6, 6, 256), np.float16)
     done = 0
     data = image_dataset(images, batch_size=batch_size)
@@ -99,39 +146,37 @@ def compute_features(model, images, views=1, batch_size=64, progress=True):
         done += len(batch)
     step = float(np.sqrt(np.float32(pool5.max())) / 255)
     codes = np.empty(pool5.shape, np.uint8)
-    for view in range(views):  # one at a time: the square roots are float32
+    for view in range(views):  # one at a time, because the square roots are float32
         codes[view] = encode(pool5[view].astype(np.float32), step)
     return Features(codes, step, images.labels, images.classes, images.names)
 
 
 def save_features(path, features):
-    """Store features as a compressed `.npz` without pickles; whole or not at all."""
+    """Store features as a compressed `.npz` without pickles, atomically."""
     with atomic_path(path) as partial:
-        arrays = features._asdict() | {
-            "classes": np.array(features.classes),
-            "names": np.array(features.names),
-        }
-        np.savez_compressed(partial, **arrays)
+        np.savez_compressed(
+            partial,
+            codes=features.codes[:, features.rows],
+            step=features.step,
+            labels=features.labels,
+            classes=np.array(features.classes),
+            names=np.array(features.names),
+        )
 
 
 def load_features(path=UCMERCED_FEATURES):
-    """Load features that `save_features` stored; by default those that the book carries.
+    """Load features that `save_features` stored; by default those of UC Merced in one view.
 
     Raises:
-        ValueError: where the file is something else or its parts disagree.
+        ValueError: if the file has another content or its arrays are inconsistent.
     """
     with open_npz(path, "features of `save_features`") as file:
-        loaded = {name: file[name] for name in Features._fields}
-    codes, labels, names = loaded["codes"], loaded["labels"], loaded["names"]
+        codes, step, labels, classes, names = (
+            file[name] for name in ("codes", "step", "labels", "classes", "names")
+        )
     if codes.shape[1:] != (len(labels), 6, 6, 256) or len(names) != len(labels):
         raise InputError(
             f"{path}: expected codes of (views, {len(labels)}, 6, 6, 256) and as many names, "
             f"got {codes.shape} and {len(names)}"
         )
-    return Features(
-        codes,
-        float(loaded["step"]),
-        labels,
-        tuple(map(str, loaded["classes"])),
-        tuple(map(str, names)),
-    )
+    return Features(codes, float(step), labels, tuple(map(str, classes)), tuple(map(str, names)))

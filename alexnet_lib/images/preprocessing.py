@@ -1,4 +1,4 @@
-"""The pre-processing contract: BGR, 0-255, 227x227, ImageNet's mean subtracted."""
+"""Preprocessing for AlexNet: BGR, pixels 0-255, 227x227, ImageNet's mean subtracted."""
 
 import cv2
 import numpy as np
@@ -6,9 +6,12 @@ import numpy as np
 from alexnet_lib.errors import InputError
 from alexnet_lib.port.architecture import INPUT_SIZE
 
-# ImageNet's mean colour, 0-255, in the order blue, green, red (BVLC/caffe, ilsvrc12).
+__all__ = ["IMAGENET_MEAN", "RESIZES", "preprocess_input", "read_image", "resize_image"]
+
+#: ImageNet's mean colour, 0-255, in the order blue, green, red (BVLC/caffe, ilsvrc12).
 IMAGENET_MEAN = np.array([104.00699, 116.66877, 122.67891], np.float32)
 SHORT_SIDE = 256
+#: The ways of `preprocess_input` to bring an image to the input size.
 RESIZES = ("stretch", "center", "caffe")
 
 
@@ -19,10 +22,10 @@ def read_image(path):
         uint8 array (height, width, 3), BGR.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where the file cannot be decoded as an image, or is too large for OpenCV.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file cannot be decoded as an image or is too large for OpenCV.
     """
-    # Through memory: cv2.imread returns None for all errors and cannot open every path on Windows.
+    # Not cv2.imread: it returns None for every error and cannot open some paths on Windows.
     data = np.fromfile(path, np.uint8)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
@@ -36,25 +39,25 @@ def read_image(path):
 
 
 def preprocess_input(images, resize=None, channels="bgr", mean=IMAGENET_MEAN):
-    """Bring images into the form that AlexNet was trained on.
+    """Convert images to the form that AlexNet was trained on.
 
     Args:
         images: array (height, width, 3) or (batch, height, width, 3), pixels 0-255.
-        resize: how other sizes come to 227x227; there is no silent choice:
-            "stretch": the whole image is resized, its aspect ratio is lost;
-            "center": the short side is resized to 256 and the centre cropped;
-            "caffe": the image is stretched to 256x256 and the centre cropped, which is how BVLC
-            measured its published accuracy. None takes only images of 227x227.
-        channels: the order of the last axis as given, "bgr" (OpenCV) or "rgb" (everyone else).
-        mean: what is subtracted, 0-255, in the order blue, green, red: three numbers, or a mean
-            image (3, height, width) of `read_mean`, whose centre is taken as Caffe does.
+        resize: how to resize images of other sizes to 227x227; there is no default method:
+            "stretch" resizes the whole image and does not keep its aspect ratio;
+            "center" resizes the short side to 256 and crops the centre;
+            "caffe" stretches the image to 256x256 and crops the centre, which is how BVLC measured
+            its published accuracy. None accepts only images of 227x227.
+        channels: order of the last axis, "bgr" as in OpenCV or "rgb" as in most other libraries.
+        mean: what to subtract, 0-255, in the order blue, green, red: three numbers, or a mean
+            image (3, height, width) from `read_mean`, whose centre is taken as Caffe does.
 
     Returns:
         float32 array (batch, 227, 227, 3), BGR, the mean subtracted.
 
     Raises:
-        ValueError: for another shape, a size without `resize`, pixels outside 0-255, or pixels
-            that look scaled to 0-1.
+        ValueError: for another shape, another size without `resize`, pixels outside 0-255, or
+            pixels that look scaled to 0-1.
     """
     images = np.asarray(images)
     if resize is not None and resize not in RESIZES:
@@ -69,7 +72,7 @@ def preprocess_input(images, resize=None, channels="bgr", mean=IMAGENET_MEAN):
             f"Received: shape={images.shape}"
         )
     low, high = images.min(), images.max()
-    if not (low >= 0 and high <= 255):  # so that NaN fails too
+    if not (low >= 0 and high <= 255):  # written so that NaN fails too
         raise InputError(f"expected pixels from 0 to 255. Received: {low} to {high}")
     if images.dtype.kind == "f" and 0 < high <= 1:
         raise InputError(
@@ -117,15 +120,15 @@ def fit_mean(mean, height, width):
 
 
 def resize_image(image, resize, size=INPUT_SIZE):
-    """Bring one image to a square of `size` pixels a side, in one of `preprocess_input`'s ways.
+    """Resize one image to `size` x `size` pixels, by one of the methods of `preprocess_input`.
 
     Args:
         image: array (height, width, 3), pixels 0-255.
         resize: "stretch", "center" or "caffe".
-        size: at most 256, the side that "center" and "caffe" crop from.
+        size: at most 256, the size that "center" and "caffe" crop from.
 
     Returns:
-        array (size, size, 3): uint8 of uint8, float32 of anything else.
+        array (size, size, 3): uint8 for uint8, float32 for any other dtype.
     """
     height, width = image.shape[:2]
     if resize == "stretch":
@@ -135,7 +138,7 @@ def resize_image(image, resize, size=INPUT_SIZE):
     else:
         scale = SHORT_SIDE / min(height, width)
         new = (round(width * scale), round(height * scale))
-    # INTER_AREA avoids aliasing where an image shrinks, and is nearest-neighbour where it grows.
+    # INTER_AREA avoids aliasing when shrinking, but is nearest-neighbour when enlarging.
     shrinks = new[0] < width or new[1] < height
     image = cv2.resize(
         image if image.dtype == np.uint8 else image.astype(np.float32),

@@ -1,4 +1,4 @@
-"""AlexNet as a Keras model, in the manner of `keras.applications`."""
+"""AlexNet as a Keras model, with the interface of `keras.applications`."""
 
 import functools
 import importlib.resources
@@ -24,6 +24,8 @@ from alexnet_lib.port.description import parse_description
 from alexnet_lib.port.layouts import load_npz, read_alexnet
 from alexnet_lib.port.network import build
 
+__all__ = ["AlexNet", "decode_predictions", "imagenet_classes", "load_weights", "model_weights"]
+
 
 def AlexNet(
     weights=None,
@@ -36,17 +38,17 @@ def AlexNet(
     kernel_regularizer=None,
     name="alexnet",
 ):
-    """Build BVLC's two-group AlexNet; its layers bear Caffe's names, conv1 ... fc8, prob.
+    """Build BVLC's two-group AlexNet, with Caffe's layer names: conv1 ... fc8, prob.
 
     Args:
-        weights: None for fresh weights; "imagenet" for BVLC's official `.caffemodel` in the data
-            directory; or a path to a `.caffemodel`, to an `.npz` of `save_npz`, or to Keras'
-            `.keras` or `.weights.h5`. Layers that the file lacks, and fc layers of another size,
-            start fresh, with a warning that names them.
-        include_top: False stops at pool5, (6, 6, 256).
+        weights: None for random weights; "imagenet" for BVLC's official `.caffemodel` in the data
+            directory; or a path to a `.caffemodel`, to an `.npz` that `save_npz` wrote, or to a
+            `.keras` or `.weights.h5` file of Keras. Layers that are missing in the file, and fc
+            layers of another size, keep random weights; a warning names them.
+        include_top: if False, the model ends at pool5, (6, 6, 256).
         classes: number of outputs of fc8.
-        dropout: rate of drop6 and drop7, from 0 to below 1.
-        fc_units: number of outputs of fc6 and of fc7; fewer make a lighter head.
+        dropout: rate of drop6 and drop7, at least 0 and less than 1.
+        fc_units: number of outputs of fc6 and of fc7; fewer make a smaller head.
         classifier_activation: "softmax", or None for logits.
         kernel_initializer: Keras initializer of all kernels; biases start at 0.
         kernel_regularizer: Keras regularizer of all kernels, convolutions and fc.
@@ -57,8 +59,8 @@ def AlexNet(
         probabilities (batch, classes), or to pool5.
 
     Raises:
-        ValueError: for arguments out of range or a file that does not fit.
-        FileNotFoundError: where the weights are missing; says what brings them.
+        ValueError: for arguments out of range or a file that does not match.
+        FileNotFoundError: if the weights are missing; the message says how to get them.
     """
     for name_, value in (("classes", classes), ("fc_units", fc_units)):
         if not isinstance(value, int) or value < 1:
@@ -87,21 +89,20 @@ def AlexNet(
 
 
 def load_weights(model, path):
-    """Load a file's weights into the layers of the same names.
+    """Load weights from a file into the layers with the same names.
 
     Args:
         model: a model of `AlexNet`.
         path: a `.caffemodel`, `.npz`, `.keras` or `.weights.h5`.
 
     Returns:
-        The names of the model's layers that the file did not serve and that keep the weights they
-        had: those that the file lacks, and fc layers of another size. They are named in a warning
-        too.
+        The names of the layers that keep their previous weights because they are missing in the
+        file, or are fc layers of another size. A warning names them too.
 
     Raises:
-        ValueError: where the file has no layer of this model, layers that AlexNet lacks, or a
-            shape that disagrees; the model is left as it was.
-        OSError: where the file cannot be read.
+        ValueError: if the file has no layer of this model, has layers that AlexNet does not have,
+            or has an array of another shape; the model is left unchanged.
+        OSError: if the file cannot be read.
     """
     path = os.fspath(path)
     arrays = _read_weights(path)
@@ -138,7 +139,7 @@ def load_weights(model, path):
 
 
 def _is_fc_of_another_size(name, got, expected, fresh):
-    """Tell a well-formed fc layer that only has other units, or other units before it."""
+    """Return whether an fc layer is well-formed and differs only in its units or its inputs."""
     kernel, bias = got
     return (
         name in ("fc6", "fc7", "fc8")
@@ -150,7 +151,7 @@ def _is_fc_of_another_size(name, got, expected, fresh):
 
 
 def model_weights(model):
-    """Return a model's weights by the names that `save_npz` and `load_weights` know."""
+    """Return a model's weights under the names that `save_npz` and `load_weights` use."""
     names = weight_layers()
     return {
         f"{layer.name}/{part}": weight.numpy()
@@ -161,12 +162,12 @@ def model_weights(model):
 
 
 def _read_weights(path):
-    """Read any kind of weights file into TensorFlow's layout."""
+    """Read a weights file of any supported format, in TensorFlow's layout."""
     if path.endswith(".caffemodel"):
         return read_alexnet(path)
     if path.endswith(".npz"):
         arrays = load_npz(path)
-        arrays.pop("classes", None)  # of a classifier
+        arrays.pop("classes", None)  # in a classifier's file
         return arrays
     if path.endswith(".weights.h5"):
         return _read_keras_weights(path, path)
@@ -175,7 +176,7 @@ def _read_weights(path):
             with zipfile.ZipFile(path) as archive:
                 return _read_keras_weights(io.BytesIO(archive.read("model.weights.h5")), path)
         except (zipfile.BadZipFile, KeyError) as error:
-            raise InputError(f"{path}: expected a model that Keras saved: {error}") from error
+            raise InputError(f"{path}: expected a model saved by Keras: {error}") from error
     raise InputError(
         "weights must be 'imagenet' or a path that ends in .caffemodel, .npz, .keras or "
         f".weights.h5. Received: {path!r}"
@@ -183,7 +184,7 @@ def _read_weights(path):
 
 
 def _read_keras_weights(file, path):
-    """Read the arrays out of Keras 3's HDF5 layout, running none of the model's code."""
+    """Read the arrays from Keras 3's HDF5 layout without running code from the file."""
     arrays = {}
 
     def visit(_, group):
@@ -198,13 +199,13 @@ def _read_keras_weights(file, path):
     except FileNotFoundError:
         raise
     except (OSError, KeyError) as error:
-        raise InputError(f"{path}: expected weights that Keras saved: {error}") from error
+        raise InputError(f"{path}: expected weights saved by Keras: {error}") from error
     return arrays
 
 
 @functools.cache
 def imagenet_classes():
-    """Return the 1000 classes as (WordNet id, names) in Caffe's order, sorted by id.
+    """Return the 1000 classes as (WordNet id, names) in Caffe's order, which is by id.
 
     The names are WordNet's synonyms, joined by commas.
     """
@@ -215,7 +216,7 @@ def imagenet_classes():
 
 
 def decode_predictions(preds, top=5):
-    """Name the most probable ImageNet classes.
+    """Return the most probable ImageNet classes of each image.
 
     Args:
         preds: array (batch, 1000) of probabilities, in Caffe's class order.
@@ -225,7 +226,7 @@ def decode_predictions(preds, top=5):
         For each image, a list of `top` tuples (WordNet id, first name, probability), best first.
 
     Raises:
-        ValueError: for another shape; another head has other classes.
+        ValueError: for another shape, such as that of a head with other classes.
     """
     preds = np.asarray(preds)
     if preds.ndim != 2 or preds.shape[1] != CLASSES:

@@ -1,7 +1,7 @@
-"""AlexNet as data: the one table from which the model, its figures and its proofs are derived.
+"""AlexNet as a table, from which the model, its figures and the proofs are derived.
 
-The network is BVLC's two-group AlexNet, as Caffe trained it (Krizhevsky et al., 2012; Jia et
-al., 2014). Nothing here needs TensorFlow.
+The network is BVLC's two-group AlexNet, as trained with Caffe (Krizhevsky et al., 2012; Jia et
+al., 2014). This module does not need TensorFlow.
 """
 
 import math
@@ -9,17 +9,35 @@ from typing import NamedTuple
 
 from alexnet_lib.errors import InputError
 
+__all__ = [
+    "CLASSES",
+    "DROPOUT",
+    "FC_UNITS",
+    "INPUT_SIZE",
+    "LAYERS",
+    "LRN",
+    "Layer",
+    "LayerSummary",
+    "describe",
+    "prototxt",
+    "weight_layers",
+]
+
+#: Side of the square input image, in pixels.
 INPUT_SIZE = 227
+#: Number of ImageNet's classes.
 CLASSES = 1000
+#: Number of outputs of fc6 and of fc7.
 FC_UNITS = 4096
 
-# Caffe's `lrn_param`, in Caffe's convention: alpha is divided by local_size there.
+#: Caffe's `lrn_param`, in Caffe's convention, which divides alpha by local_size.
 LRN = {"local_size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
+#: Rate of drop6 and drop7.
 DROPOUT = 0.5
 
 
 class Layer(NamedTuple):
-    """One layer in Caffe's terms; `type` is the name that Caffe gives this kind of layer."""
+    """One layer in Caffe's terms; `type` is Caffe's name for this kind of layer."""
 
     name: str
     type: str
@@ -30,6 +48,8 @@ class Layer(NamedTuple):
     groups: int = 1
 
 
+#: The 23 layers of AlexNet in order: for each its name, its Caffe type and its hyperparameters. All
+#: shapes, counts and pictures follow from this table.
 LAYERS = (
     Layer("conv1", "Convolution", outputs=96, kernel=11, stride=4),
     Layer("relu1", "ReLU"),
@@ -57,14 +77,14 @@ LAYERS = (
 )
 
 
-class Description(NamedTuple):
-    """What follows from the table for one layer.
+class LayerSummary(NamedTuple):
+    """One layer with its shapes, counts and receptive field.
 
     `output_shape` is (height, width, channels), or (units,) from fc6 on. `kernel_shape` is in
     TensorFlow's layout, HWIO or (inputs, outputs), and empty for a layer without parameters.
     `macs` counts multiply-accumulates for one image. `receptive_field` and `jump` are in pixels of
-    the input: the side of the window that one output sees, and the step between two neighbours'
-    windows.
+    the input: the side of the window that one output sees, and the distance between the windows
+    of adjacent outputs.
     """
 
     layer: Layer
@@ -86,10 +106,10 @@ def describe(classes=CLASSES, input_size=INPUT_SIZE, fc_units=FC_UNITS):
         fc_units: number of outputs of fc6 and of fc7.
 
     Returns:
-        A list of `Description`, one a layer, in the order of `LAYERS`.
+        A list of `LayerSummary`, one for each layer, in the order of `LAYERS`.
 
     Raises:
-        ValueError: where `input_size` is too small for a layer's window.
+        ValueError: if `input_size` is too small for a layer's window.
     """
     shape, field, jump = (input_size, input_size, 3), 1, 1
     rows = []
@@ -116,7 +136,7 @@ def describe(classes=CLASSES, input_size=INPUT_SIZE, fc_units=FC_UNITS):
                 field += (given[0] - 1) * jump
         weights = math.prod(kernel_shape) if kernel_shape else 0
         rows.append(
-            Description(
+            LayerSummary(
                 layer,
                 input_shape=given,
                 output_shape=shape,
@@ -131,28 +151,28 @@ def describe(classes=CLASSES, input_size=INPUT_SIZE, fc_units=FC_UNITS):
 
 
 def weight_layers(classes=CLASSES):
-    """Return the `Description` of the eight layers that have parameters, by name."""
+    """Return the `LayerSummary` of the eight layers that have parameters, by name."""
     return {row.layer.name: row for row in describe(classes) if row.kernel_shape}
 
 
 def prototxt(last="prob", classes=CLASSES, batch=1, fc_units=FC_UNITS, dropout=DROPOUT):
     """Write the network in Caffe's text format, for engines that import Caffe models.
 
-    Every layer has a top of its own (Caffe's files compute ReLU and dropout in place), so that an
-    engine can be asked for the output of each layer by name.
+    Every layer has its own top (Caffe's files compute ReLU and dropout in place), so an engine can
+    return the output of each layer by name.
 
     Args:
-        last: name of the layer to stop at; "pool5" leaves the classifier out.
+        last: name of the last layer to write; "pool5" omits the classifier.
         classes: number of outputs of fc8.
         batch: number of images in a batch.
         fc_units: number of outputs of fc6 and of fc7.
         dropout: rate of drop6 and drop7.
 
     Returns:
-        The text of a `deploy.prototxt` that takes a blob "data" of (batch, 3, 227, 227).
+        The text of a `deploy.prototxt` whose input blob "data" has shape (batch, 3, 227, 227).
 
     Raises:
-        ValueError: where `last` is no layer of AlexNet.
+        ValueError: if `last` is not a layer of AlexNet.
     """
     names = [layer.name for layer in LAYERS]
     if last not in names:

@@ -1,9 +1,9 @@
 """Read and write `.caffemodel` files, Caffe's binary weights, without Caffe or protobuf.
 
 A `.caffemodel` is a protocol buffer: nested records of (field number, wire type, payload). The
-field numbers below are those of BVLC/caffe, src/caffe/proto/caffe.proto; the wire format is that
-of the protocol buffers' encoding guide. The reader walks over a memory-mapped file and hands out
-NumPy views into it, so that opening a 244 MB file copies nothing.
+field numbers below come from BVLC/caffe, src/caffe/proto/caffe.proto, and the wire format from the
+encoding guide of protocol buffers. The reader walks over a memory-mapped file and returns NumPy
+views into it, so opening a 244 MB file copies nothing.
 """
 
 import contextlib
@@ -21,10 +21,12 @@ import numpy as np
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path
 
+__all__ = ["CaffeModelError", "read_caffemodel", "write_caffemodel"]
+
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIRE_TYPES = {VARINT: "varint", FIXED64: "64-bit", BYTES: "length-delimited", FIXED32: "32-bit"}
 
-# A layer message of each generation: the fields that hold its name and its blobs.
+# For each generation of layer messages: the fields that hold the name and the blobs.
 V0_LAYER = {"name": 1, "blobs": 50}
 V1_LAYER = {"name": 4, "blobs": 6}
 LAYER_PARAMETER = {"name": 1, "blobs": 7}
@@ -60,11 +62,11 @@ LOOKALIKES = {
 }
 
 
-def let_go(blob):
-    """Give back the memory under a view into a mapped file; it is read again where it is wanted.
+def release_pages(blob):
+    """Release a view's mapped pages; they are re-read on access.
 
     Args:
-        blob: a blob of `read_caffemodel` or a part of one; any other array is left alone.
+        blob: a blob of `read_caffemodel` or a slice of one; other arrays are left alone.
     """
     base = blob
     while isinstance(base, np.ndarray):
@@ -78,7 +80,7 @@ def let_go(blob):
 
 
 class CaffeModelError(InputError):
-    """A file is not a well-formed `.caffemodel`; says where, what was expected and what came."""
+    """A malformed `.caffemodel`; the message gives the place and what was expected and found."""
 
 
 def read_caffemodel(path):
@@ -91,13 +93,13 @@ def read_caffemodel(path):
         A dict from layer name to that layer's list of blobs, in file order; layers without blobs
         are left out. Blobs are read-only float32 arrays in Caffe's layout and with the file's own
         dimensions: (O, I/groups, H, W) for a convolution, legacy (1, 1, OUT, IN) or (OUT, IN) for
-        an inner product. They are views into the memory-mapped file wherever it holds float32 in
-        one piece (other data is converted), and keep it mapped while they live: meanwhile the file
-        may be replaced, as `write_caffemodel` does, but not be cut short.
+        an inner product. A blob that the file stores as contiguous float32 is a view into the
+        memory-mapped file; other data is converted. The views keep the file mapped. While they
+        live, the file may be replaced, as `write_caffemodel` does, but must not be truncated.
 
     Raises:
-        CaffeModelError: where the file is malformed; names file, byte offset and layer.
-        OSError: where the file cannot be opened.
+        CaffeModelError: if the file is malformed; names file, byte offset and layer.
+        OSError: if the file cannot be opened.
     """
     reader = _open(path)
     return _read_hdf5(os.fspath(path)) if reader is None else reader.read_net()
@@ -143,7 +145,7 @@ def _open(path):
     """Map a file into memory and return a reader of it, or None for HDF5."""
     path = os.fspath(path)
     status = os.stat(path)
-    # Opening a pipe would wait for a writer for ever, so look before opening.
+    # Opening a pipe would wait forever for a writer, so check before opening.
     if not stat.S_ISREG(status.st_mode):
         raise CaffeModelError(f"{path}: expected a .caffemodel file, found a directory or device")
     if status.st_size == 0:
@@ -192,13 +194,13 @@ class _Field(NamedTuple):
     position: int
     number: int
     wire: int
-    value: int | None  # a varint's; of other fields, the payload is read where it is wanted
-    start: int  # of the payload, behind tag and length
+    value: int | None  # of a varint; other payloads are read when needed
+    start: int  # of the payload, after tag and length
     stop: int
 
 
 class _Reader:
-    """Walks over one file's messages; a position is always a byte offset into the file."""
+    """Walks over the messages of one file; every position is a byte offset into the file."""
 
     def __init__(self, path, data):
         self.path = path
@@ -217,7 +219,7 @@ class _Reader:
             self.fail(field.position, f"{what} as {kinds}", WIRE_TYPES[field.wire])
 
     def varint(self, position, end):
-        """Return an unsigned varint of at most 64 bits, and the position behind it."""
+        """Return an unsigned varint of at most 64 bits, and the position after it."""
         value = 0
         for count in range(10):
             if position + count >= end:
@@ -229,7 +231,7 @@ class _Reader:
         self.fail(position, "a varint of at most 64 bits", "a longer one")
 
     def field(self, position, end):
-        """Return the field at `position` of a message that ends at `end`."""
+        """Return the field at `position` in a message that ends at `end`."""
         tag, start = self.varint(position, end)
         number, wire = tag >> 3, tag & 7
         if not 1 <= number < 2**29:
@@ -260,7 +262,7 @@ class _Reader:
             start = field.stop
 
     def find(self, messages, number, what):
-        """Yield the fields of `messages` that bear `number`; they must be length-delimited."""
+        """Yield the fields of `messages` with this `number`; they must be length-delimited."""
         for message in messages:
             for field in self.fields(message.start, message.stop):
                 if field.number == number:
@@ -334,7 +336,7 @@ class _Reader:
             numbers = V1_LAYER
             if inner := list(self.find([layer], V1_HOLDS_V0, "a V0 layer")):
                 numbers, messages = V0_LAYER, inner
-        # The name may stand behind the blobs, and errors in a blob want it: look for it first.
+        # The name may follow the blobs, but errors in a blob should show it: find it first.
         name = ""
         for field in self.find(messages, numbers["name"], "a layer's name"):
             encoded = self.data[field.start : field.stop]
@@ -376,7 +378,7 @@ class _Reader:
                 raw = field
             elif field.number == BLOB_DOUBLE_DATA:
                 position = self.read_numbers(field, FIXED64, doubles, blob.stop, what)
-        if legacy:  # As in Caffe, the legacy dimensions win; a missing one is 0.
+        if legacy:  # as in Caffe, legacy dimensions take precedence; a missing one is 0
             shape = [legacy.get(number, 0) for number in BLOB_LEGACY]
         if len(shape) > MAX_AXES or not all(1 <= size <= MAX_DIMENSION for size in shape):
             # Negative numbers arrive as varints of 2**63 and more.
@@ -421,7 +423,7 @@ class _Reader:
         return dims
 
     def read_numbers(self, field, single, chunks, end, what):
-        """Append a view of the numbers that start with `field`; return the position behind them.
+        """Append a view of the numbers that start at `field`; return the position after them.
 
         Packed numbers share one field; otherwise each is a field of wire type `single`.
         """
@@ -434,8 +436,8 @@ class _Reader:
             if length:
                 chunks.append(np.frombuffer(self.data, f"<f{size}", length // size, field.start))
             return field.stop
-        # Records of equal tags in a row make one strided view. The search for the row's end grows
-        # in steps, so that its cost stays in proportion to the row.
+        # Consecutive records with equal tags make one strided view. The search for the last one
+        # doubles its step, so that its cost is proportional to the number of records.
         tag = np.frombuffer(self.data, "u1", field.start - field.position, field.position)
         record = field.stop - field.position
         most, count, step = (end - field.position) // record, 1, 64
@@ -456,15 +458,15 @@ def write_caffemodel(path, layers, name="AlexNet"):
     """Write weights as a V1 `.caffemodel`, the generation of BVLC's published models.
 
     Args:
-        path: the file to write. It appears whole or not at all.
+        path: the file to write, atomically.
         layers: a dict from layer name to a list of float32 arrays in Caffe's layout. An array of
             four dimensions is written with the legacy num, channels, height and width, any other
             with a `shape`.
         name: the network's name.
 
     Raises:
-        ValueError: where a blob is not float32 (a silent cast would not be bit-exact) or is empty,
-            or a layer has no name.
+        ValueError: if a blob is not float32 (a silent cast would not be bit-exact) or is empty,
+            or if a layer has no name.
     """
     if "" in layers:
         raise InputError(f"{path}: expected a name for every layer, found an empty one")
@@ -508,7 +510,7 @@ def _record(field, payload):
 
 
 def _blob_head(blob):
-    """Encode a blob's dimensions and the start of its packed data."""
+    """Encode a blob's dimensions and the header of its packed data."""
     if blob.ndim == 4:
         dims = b"".join(_number(field, size) for field, size in enumerate(blob.shape, start=1))
     else:

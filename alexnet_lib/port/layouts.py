@@ -1,4 +1,4 @@
-"""Weights between layouts and files: Caffe's blobs, TensorFlow's arrays, `.npz`.
+"""Convert weights between Caffe's layout and TensorFlow's, and store them as `.npz`.
 
 In TensorFlow's layout, weights are a dict of float32 arrays named "<layer>/kernel" and
 "<layer>/bias": convolution kernels HWIO, dense kernels (inputs, outputs).
@@ -11,9 +11,9 @@ import zlib
 import numpy as np
 
 from alexnet_lib.errors import InputError
-from alexnet_lib.files import atomic_path, naming
+from alexnet_lib.files import atomic_path, prefix_errors
 from alexnet_lib.port.architecture import prototxt, weight_layers
-from alexnet_lib.port.caffemodel import let_go, read_caffemodel
+from alexnet_lib.port.caffemodel import read_caffemodel, release_pages
 from alexnet_lib.port.description import (
     SUPPORTED,
     DescriptionError,
@@ -22,7 +22,16 @@ from alexnet_lib.port.description import (
     parse_description,
 )
 
-BLOCK = 16  # outputs of a dense kernel that are transposed together, in the processor's cache
+__all__ = [
+    "caffe_to_tensorflow",
+    "load_npz",
+    "read_alexnet",
+    "save_npz",
+    "tensorflow_to_caffe",
+    "transpose_dense",
+]
+
+BLOCK = 16  # outputs of a dense kernel to transpose at once; such a block fits into the cache
 
 
 def caffe_to_tensorflow(blobs):
@@ -40,7 +49,7 @@ def caffe_to_tensorflow(blobs):
         A dict of contiguous float32 arrays, in the order of `blobs`.
 
     Raises:
-        ValueError: where a layer is not AlexNet's or a shape disagrees.
+        ValueError: if a layer is not one of AlexNet's or has another shape.
     """
     known = weight_layers()
     weights = {}
@@ -62,7 +71,7 @@ def caffe_to_tensorflow(blobs):
         else:
             outputs = kernel.shape[-2] if name == "fc8" and kernel.ndim >= 2 else row.layer.outputs
             expected = (outputs, row.kernel_shape[0])
-        # Legacy files pad dimensions with ones in front.
+        # Legacy files put dimensions of 1 in front.
         padded = (1,) * (kernel.ndim - len(expected)) + expected
         if kernel.shape != padded or bias.size != outputs or bias.shape[-1:] != (outputs,):
             raise InputError(
@@ -92,7 +101,7 @@ def read_alexnet(path):
     Raises:
         ValueError: where the file is of another network, or malformed.
     """
-    with naming(path):
+    with prefix_errors(path):
         _check_description(path)
         return caffe_to_tensorflow(read_caffemodel(path))
 
@@ -123,10 +132,10 @@ def _check_description(path):
 
 
 def transpose_dense(kernel, input_shape):
-    """Bring (outputs, inputs) into TensorFlow's layout, block by block.
+    """Convert (outputs, inputs) to TensorFlow's layout, block by block.
 
-    A block's memory is let go when it is done, so that a file and its copy are never in memory side
-    by side.
+    Each block's pages are released when it is done, so the file and its copy are never both in
+    memory.
     """
     outputs, inputs = kernel.shape
     height, width, channels = input_shape if len(input_shape) == 3 else (1, 1, inputs)
@@ -135,19 +144,19 @@ def transpose_dense(kernel, input_shape):
         block = kernel[start : start + BLOCK]
         images = block.reshape(-1, channels, height, width)
         result[..., start : start + BLOCK] = images.transpose(2, 3, 1, 0)
-        let_go(block)
+        release_pages(block)
     return result.reshape(inputs, outputs)
 
 
 def tensorflow_to_caffe(weights):
-    """Convert weights in TensorFlow's layout to Caffe's blobs; undoes `caffe_to_tensorflow`.
+    """Convert weights to Caffe's blobs, the inverse of `caffe_to_tensorflow`.
 
     Returns:
         A dict from layer name to [weights, bias] with the legacy dimensions of BVLC's files, ready
         for `write_caffemodel`.
 
     Raises:
-        ValueError: where a layer is not AlexNet's, is incomplete, or a shape disagrees.
+        ValueError: if a layer is not one of AlexNet's, is incomplete, or has another shape.
     """
     known = weight_layers()
     blobs = {}
@@ -175,7 +184,7 @@ def tensorflow_to_caffe(weights):
 
 
 def save_npz(path, weights):
-    """Store weights as an uncompressed `.npz`, which needs no pickles; whole or not at all."""
+    """Store weights as an uncompressed `.npz` without pickles, atomically."""
     if not str(path).endswith(".npz"):
         raise InputError(f"expected a path that ends in .npz. Received: path={str(path)!r}")
     with atomic_path(path) as partial:
@@ -184,7 +193,7 @@ def save_npz(path, weights):
 
 @contextlib.contextmanager
 def open_npz(path, expected):
-    """Open an `.npz` without pickles; a ValueError says what was `expected` if it is none."""
+    """Open an `.npz` without pickles; if it is not one, a ValueError says what was `expected`."""
     try:
         with np.load(path, allow_pickle=False) as file:
             yield file
@@ -195,13 +204,13 @@ def open_npz(path, expected):
 
 
 def load_npz(path):
-    """Load weights from an `.npz`; anything that would need pickles is refused.
+    """Load weights from an `.npz`, without pickles.
 
     Returns:
         A dict of arrays in TensorFlow's layout.
 
     Raises:
-        ValueError: where the file is no `.npz` or holds Python objects.
+        ValueError: if the file is not an `.npz` or holds Python objects.
     """
     with open_npz(path, "an .npz of plain arrays, as `save_npz` writes it") as file:
         return dict(file)

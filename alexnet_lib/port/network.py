@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from alexnet_lib.errors import InputError
-from alexnet_lib.files import naming
+from alexnet_lib.files import prefix_errors
 from alexnet_lib.port.caffe_layers import (
     Cut,
     FrozenBatchNormalization,
@@ -764,5 +764,5 @@ def port(prototxt, caffemodel=None, input_shape=None, stop_at=None, rename=None,
         OSError: where a file cannot be read.
     """
     net, blobs = read_network(prototxt, caffemodel, input_shape, stop_at, rename)
-    with naming(caffemodel or prototxt):
+    with prefix_errors(caffemodel or prototxt):
         return build(net, blobs, skip)

@@ -1,8 +1,9 @@
-"""Begin a chapter: ``make new-chapter NAME=11_my_topic TITLE="Do something"``.
+"""Begin a chapter: ``make new-chapter NAME=12_my_topic TITLE="Do something"``.
 
-Copies ``book/chapter.ipynb``, which has the parts of every chapter around cells that run, names the
-copy in ``_toc.yml`` behind the last chapter, and runs it to store its outputs. So the new chapter
-passes all checks from the start, and goes on passing them while its author replaces the parts.
+Copies ``book/scripts/chapter.ipynb``, which has the parts of every chapter around cells that run,
+names the copy in ``_toc.yml`` behind the last chapter, and runs it to store its outputs. So the new
+chapter passes all checks from the start, and goes on passing them while its author replaces the
+parts.
 """
 
 import re
@@ -10,9 +11,7 @@ import sys
 from pathlib import Path
 
 import nbformat
-from execute import execute
-
-ROOT = Path(__file__).resolve().parent.parent
+from execute import ROOT, execute
 
 
 def new_chapter(root: Path, name: str, title: str) -> Path:
@@ -30,12 +29,12 @@ def new_chapter(root: Path, name: str, title: str) -> Path:
         ValueError: the name is not of a chapter, its number is taken, or the title is not one line.
     """
     if not re.fullmatch(r"\d\d(_[a-z0-9]+)+", name):
-        raise ValueError(f'NAME must look like 11_my_topic. Received: NAME="{name}"')
+        raise ValueError(f'NAME must look like 12_my_topic. Received: NAME="{name}"')
     if taken := sorted(path.name for path in (root / "notebooks").glob(f"{name[:2]}_*")):
         raise ValueError(f"The number is taken by notebooks/{taken[0]}. Received: NAME={name}")
     if not title.strip() or "\n" in title:
         raise ValueError(f'TITLE must be one line that begins with a verb. Received: "{title}"')
-    notebook = nbformat.read(root / "book" / "chapter.ipynb", as_version=4)
+    notebook = nbformat.read(Path(__file__).with_name("chapter.ipynb"), as_version=4)
     notebook.cells[0].source = notebook.cells[0].source.replace("TITLE", title.strip(), 1)
     contents = root / "_toc.yml"
     text = contents.read_text("utf-8")

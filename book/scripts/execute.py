@@ -17,7 +17,7 @@ import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 SETUP = """\
 import sys
 

@@ -8,7 +8,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from alexnet_lib.teaching import figures
 from alexnet_lib.teaching.figures import GREY, PALETTE
 
-IMAGES = Path(__file__).resolve().parent / "images"
+IMAGES = Path(__file__).resolve().parent.parent / "images"
 ARROW = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 1.3, "shrinkA": 2, "shrinkB": 2}
 
 
@@ -112,7 +112,7 @@ def draw_icon():
 
 def main():
     """Write each picture as SVG, the same bytes each time."""
-    figures.use_style()
+    plt.style.use("alexnet_lib.teaching.book")
     plt.rcParams.update({"svg.hashsalt": "alexnet", "svg.fonttype": "path"})
     pictures = {
         "architecture": figures.draw_architecture,

@@ -2,8 +2,8 @@
 
 Jupyter Book's exit status says too little, so this script looks for itself: every page of
 ``_toc.yml`` is there, every notebook has run, and every link, anchor and asset of every HTML page
-leads somewhere inside the book. What is wrong is listed at the end of the output, and the
-exit status is then 1.
+leads somewhere inside the book. The screen shows which chapter runs; all that Jupyter Book prints
+goes to a log. What is wrong is listed at the end of the output, and the exit status is then 1.
 """
 
 import hashlib
@@ -11,8 +11,8 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
+import time
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -20,13 +20,17 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 from bs4 import BeautifulSoup
+from console import ANSI_COLOUR, LOGS, ROOT, Screen, last_lines, run_logged, short_path
 from nbformat.reader import NotJSONError
 from sphinx_external_toc.parsing import MalformedError, parse_toc_yaml
 
-ROOT = Path(__file__).resolve().parent.parent
-ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+LOG = LOGS / "book.txt"
 # Start-up notes of kernels and TensorFlow, which no setting silences, and Sphinx's own warnings.
 NOISE = re.compile(r"[IWE]\d{4} \d\d:|WARNING: All log messages before absl|\[IPKernelApp\] WARN")
+CHAPTER = re.compile(
+    r"(\S+\.ipynb)(?::\d+)?: (?:(Executing notebook using)|Executed notebook in (\S+) seconds|"
+    r"(Using cached notebook)|WARNING: Executing notebook failed)"
+)
 WARNING = re.compile(r"(\S+( of \S+)?: )?(WARNING|ERROR|CRITICAL): ")
 
 
@@ -90,27 +94,48 @@ def clear_stale(build: Path, key: str) -> None:
         stamp.write_text(key)
 
 
-def run_jupyter_book(root: Path) -> list[str]:
-    """Run Jupyter Book with its output passed on; return its warnings, which are all faults."""
+class Chapters:
+    """Shows which chapter runs, from the lines of Jupyter Book's output, and keeps its warnings."""
+
+    def __init__(self, total: int, screen: Screen):
+        self.total, self.screen, self.warnings = total, screen, []
+        self.number, self.step, self.start = 0, "reading the pages", time.monotonic()
+
+    def note(self, line: str) -> None:
+        """Look at one line."""
+        line = line.replace(f"{ROOT}{os.sep}", "")
+        if NOISE.match(line):
+            return
+        if WARNING.match(line):
+            self.warnings.append(line)
+        if found := CHAPTER.match(line):
+            path, began, seconds, cached = found.groups()
+            if began or cached:
+                self.number += 1
+                self.start = time.monotonic()
+                self.step = f"[{self.number}/{self.total}] {path}"
+            if not began:
+                how = "failed" if not (seconds or cached) else cached and "not changed, not run"
+                self.screen.print(f"{self.step}  {how or f'{float(seconds):.0f} s'}")
+                self.step, self.start = "reading the pages", time.monotonic()
+        elif line.startswith(("writing output", "preparing documents")):
+            self.step = "writing the pages"
+
+    def show(self) -> None:
+        """Say what is going on, and for how long."""
+        self.screen.update(f"{self.step} ... {time.monotonic() - self.start:.0f} s")
+
+
+def run_jupyter_book(root: Path, screen: Screen, log: Path = LOG) -> list[str]:
+    """Run Jupyter Book; return its warnings, which are all faults."""
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [jupyter_book, "build", "-W", "-n", "--keep-going", "--all", root]
-    warnings, last_step = [], "none"
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
-    ) as process:
-        for line in process.stdout:
-            line = ANSI_COLOUR.sub("", line)
-            if NOISE.match(line):
-                continue
-            print(line, end="", flush=True)
-            line = line.strip().replace(f"{root}{os.sep}", "")
-            if WARNING.match(line):
-                warnings.append(line)
-            elif line.endswith("[mystnb]"):
-                last_step = line
-    if process.returncode and not warnings:
-        return [f"jupyter-book broke off, see above; its last step was: {last_step}"]
-    return warnings
+    chapters = Chapters(len(list(root.glob("notebooks/*.ipynb"))), screen)
+    log.unlink(missing_ok=True)
+    status = run_logged(command, log, chapters.note, chapters.show)
+    if status and not chapters.warnings:
+        return [f"jupyter-book broke off. Its last lines:\n{last_lines(log)}"]
+    return chapters.warnings
 
 
 def check_executed(root: Path, executed: dict[str, dict]) -> list[str]:
@@ -175,22 +200,29 @@ def check_pages(html: Path, pages: list[str]) -> list[str]:
 
 def main() -> int:
     """Build and check; return the exit status."""
-    build = ROOT / "_build"
+    build, screen, start = ROOT / "_build", Screen(), time.monotonic()
     faults = check_sources(ROOT)
     if not faults:
         clear_stale(build, cache_key(ROOT))
-        faults = run_jupyter_book(ROOT)
+        screen.print("Building the book. A chapter that has not changed keeps its outputs.")
+        faults = run_jupyter_book(ROOT, screen)
         report = build / "html" / "execution.json"
         if report.is_file():
+            screen.update("checking links and figures ...")
             faults += check_executed(ROOT, json.loads(report.read_text("utf-8")))
             faults += check_pages(build / "html", list(parse_toc_yaml(ROOT / "_toc.yml")))
         elif not faults:  # else Sphinx gave up, and has said why
             faults.append("execution.json: was not written, so nothing more could be checked")
     if faults:
-        print("\nThe book is not built:")
-        print("\n".join(f"  {fault}" for fault in faults))
+        screen.print("\nThe book is not built:")
+        screen.print("\n".join(f"  {fault}" for fault in faults))
+        if LOG.is_file():
+            screen.print(f"The whole log is in {short_path(LOG)}")
         return 1
-    print("\nThe book is built and every link in it holds. Open _build/html/index.html")
+    screen.print(
+        f"The book is built in {time.monotonic() - start:.0f} s, and every link in it holds. "
+        "Open _build/html/index.html"
+    )
     return 0
 
 

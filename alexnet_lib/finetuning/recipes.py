@@ -1,0 +1,126 @@
+"""Recipes: which layers train, and how. Nothing here needs TensorFlow."""
+
+import math
+from typing import NamedTuple
+
+from alexnet_lib.errors import InputError
+
+__all__ = ["CONVOLUTIONS", "FC", "FC6_SCALE", "RECIPES", "Recipe", "learning_rate", "recipe_of"]
+
+#: Names of the layers with weights before pool5, in order.
+CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+#: Names of the fully connected layers, in order.
+FC = ("fc6", "fc7", "fc8")
+#: How much smaller fc6's fresh weights are, and how much slower it learns, than the layers after
+#: it: see `fresh_model`.
+FC6_SCALE = 1 / 32
+OPTIMIZERS = ("sgd", "momentum", "adamw")
+SCHEDULES = ("constant", "exponential", "cosine")
+
+
+class Recipe(NamedTuple):
+    """How to fine-tune.
+
+    Attributes:
+        layers: names of the layers that train; all others are frozen.
+        optimizer: "sgd", "momentum" (0.9) or "adamw".
+        learning_rate: of the fc layers, at the start.
+        fc6_scale: fc6 learns at this many times `learning_rate`: AdamW's steps do not shrink where
+            the inputs are large, and pool5's are.
+        conv_learning_rate: of the convolutions that train.
+        schedule: "exponential" (times `decay` after every epoch), "cosine" (to 0 at the end), each
+            after `warmup` epochs of linear growth, or "constant".
+        decay: of the exponential schedule, a factor an epoch.
+        warmup: epochs.
+        l2: weight of the sum of squares of the fc kernels in the loss.
+        weight_decay: AdamW's decoupled decay of all kernels that train.
+        label_smoothing: from 0 to below 1.
+        batch_size: images in a step.
+        epochs: at most.
+        patience: epochs without a better validation accuracy after which to stop; None for never.
+    """
+
+    layers: tuple[str, ...] = FC
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    fc6_scale: float = 1.0
+    conv_learning_rate: float = 0.0
+    schedule: str = "cosine"
+    decay: float = 0.99
+    warmup: int = 0
+    l2: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    batch_size: int = 128
+    epochs: int = 30
+    patience: int | None = None
+
+    @property
+    def convolutions(self):
+        """The names of the convolutions that train, in order."""
+        return tuple(name for name in CONVOLUTIONS if name in self.layers)
+
+    def check(self):
+        """Raise InputError for settings out of range."""
+        if not self.layers or self.epochs < 1 or self.batch_size < 1:
+            raise InputError(
+                "a recipe needs layers to train, at least one epoch and batches of at least one "
+                f"image. Received: layers={self.layers}, epochs={self.epochs}, "
+                f"batch_size={self.batch_size}"
+            )
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"recipe.{name} must be one of {', '.join(known)}. "
+                    f"Received: {getattr(self, name)!r}"
+                )
+        if self.convolutions and self.conv_learning_rate <= 0:
+            raise InputError(
+                f"{', '.join(self.convolutions)} train, so conv_learning_rate must be above 0. "
+                f"Received: {self.conv_learning_rate}"
+            )
+
+
+#: The book's recipes by name: "original", "recommended" and "all-layers", each a `Recipe`.
+RECIPES = {
+    # The work that this book builds on: TF 1.10, 20 epochs, fc6-fc8 of a frozen AlexNet.
+    "original": Recipe(
+        optimizer="sgd", learning_rate=1e-4, schedule="exponential", decay=0.99, l2=1e-3,
+        batch_size=32, epochs=20,
+    ),
+    "recommended": Recipe(
+        fc6_scale=FC6_SCALE, weight_decay=0.05, label_smoothing=0.1, batch_size=64, epochs=25
+    ),
+    # Goes on from a head that "recommended" has trained.
+    "all-layers": Recipe(
+        layers=CONVOLUTIONS + FC, learning_rate=2e-4, fc6_scale=FC6_SCALE, conv_learning_rate=1e-4,
+        weight_decay=0.05, label_smoothing=0.1, batch_size=32, epochs=12,
+    ),
+}  # fmt: skip
+
+
+def recipe_of(recipe):
+    """Return the `Recipe` of a name, or a `Recipe` as it is.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe not in RECIPES:
+        raise InputError(
+            f"recipe must be a Recipe or one of {', '.join(RECIPES)}. Received: recipe={recipe!r}"
+        )
+    return RECIPES[recipe]
+
+
+def learning_rate(recipe, epoch, base):
+    """Return the learning rate of an epoch; fractions of an epoch count."""
+    if epoch < recipe.warmup:
+        return base * (epoch + 1e-3) / recipe.warmup
+    if recipe.schedule == "exponential":
+        return base * recipe.decay ** math.floor(epoch)
+    if recipe.schedule == "cosine":
+        done = (epoch - recipe.warmup) / (recipe.epochs - recipe.warmup)
+        return base * 0.5 * (1 + math.cos(math.pi * done))
+    return base

@@ -1,0 +1,205 @@
+"""A whole run, from images to a stored and judged classifier, and the parts it is made of."""
+
+import json
+from pathlib import Path
+
+import keras
+
+from alexnet_lib.errors import InputError
+from alexnet_lib.files import atomic_path, checksum, versions
+from alexnet_lib.finetuning.classifier import Classifier, save_classifier
+from alexnet_lib.finetuning.evaluation import evaluate
+from alexnet_lib.finetuning.recipes import FC6_SCALE, RECIPES, recipe_of
+from alexnet_lib.finetuning.replicas import Replicas
+from alexnet_lib.finetuning.training import check_trains_on, finetune
+from alexnet_lib.images.data import VIEWS
+from alexnet_lib.images.features import compute_features
+from alexnet_lib.images.folder import duplicate_groups
+from alexnet_lib.images.splits import apply_split, read_split, split, write_split
+from alexnet_lib.port.alexnet import AlexNet, load_weights
+from alexnet_lib.port.architecture import FC_UNITS
+
+__all__ = [
+    "data_of_stages",
+    "fresh_model",
+    "settings_of",
+    "stages_of",
+    "train_classifier",
+    "train_stages",
+]
+
+
+def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
+    """Build AlexNet with a head to be trained.
+
+    He's widths suit inputs of about 1, and pool5's activations reach 200: fc6's weights start
+    smaller by `FC6_SCALE`, by which recipes also slow its learning. Larger ones give logits so
+    large that training begins by undoing them; a faster rate kills fc6's units.
+
+    Args:
+        classes: number of outputs of fc8.
+        seed: of the fresh layers.
+        weights: as in `AlexNet`; what it lacks starts fresh.
+        fc_units: as in `AlexNet`.
+
+    Returns:
+        A `keras.Model`.
+    """
+    keras.utils.set_random_seed(seed)
+    model = AlexNet(classes=classes, fc_units=fc_units)
+    kernel = model.get_layer("fc6").kernel
+    kernel.assign(FC6_SCALE * kernel)
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+def stages_of(recipe):
+    """Return the recipes to train with, one after the other.
+
+    Gradients of a fresh head would spoil convolutions that know much already (Kumar et al., 2022),
+    so where the convolutions train, the head has learned first, on frozen ones.
+
+    Args:
+        recipe: `Recipe`, or the name of one of `RECIPES`.
+    """
+    recipe = recipe_of(recipe)
+    return [RECIPES["recommended"], recipe] if recipe.convolutions else [recipe]
+
+
+def data_of_stages(stages, data, model, progress=True):
+    """Return what each stage trains on.
+
+    Args:
+        stages: as `stages_of` returns them.
+        data: `Images`, or `Features` where no convolution trains.
+        model: `AlexNet` with the convolutions' weights.
+        progress: show a bar.
+
+    Returns:
+        For each stage, `data` itself where it holds features already or the convolutions train;
+        else its features in 8 views: frozen convolutions run here, once.
+
+    Raises:
+        InputError: where convolutions are to train on features.
+    """
+    for recipe in stages:
+        check_trains_on(recipe, data)
+    features = data if data.layer else compute_features(model, data, VIEWS, progress=progress)
+    return [data if recipe.convolutions else features for recipe in stages]
+
+
+def train_stages(model, stages, sources, train, validation, folder=None, **options):
+    """Fine-tune in stages, each from where the last one ended.
+
+    Args:
+        model: as in `finetune`.
+        stages: as `stages_of` returns them.
+        sources: as `data_of_stages` returns them.
+        train: int (images,), the images to train on.
+        validation: int (images,), those to choose the epoch by.
+        folder: of the last stage's files; earlier stages keep theirs in stage1 and so on inside it.
+        **options: of `finetune`: seed, progress, strategy, keep_epochs.
+
+    Returns:
+        The last stage's history, as `finetune` returns it.
+    """
+    for number, (recipe, data) in enumerate(zip(stages, sources, strict=True), 1):
+        last = folder is None or number == len(stages)
+        where = folder if last else Path(folder, f"stage{number}")
+        history = finetune(
+            model, data.subset(train), data.subset(validation), recipe, where, **options
+        )
+    return history
+
+
+def settings_of(stages, seed, fc_units, weights=None):
+    """Return what it takes to repeat a run: weights, recipes, seed, width of the head, versions."""
+    return {
+        "weights": Path(weights).name if weights else "",
+        "weights_sha1": checksum(weights) if weights else "",
+        "seed": seed,
+        "fc_units": fc_units,
+        "recipes": [recipe._asdict() for recipe in stages],
+    } | versions()
+
+
+def train_classifier(
+    images,
+    folder,
+    recipe="recommended",
+    weights=None,
+    split_by=None,
+    seed=0,
+    fc_units=FC_UNITS,
+    dtype="float32",
+    keep_epochs=False,
+    strategy=None,
+    progress=True,
+):
+    """Split images, fine-tune AlexNet, store the classifier, and test it once, at the end.
+
+    Args:
+        images: `Images`.
+        folder: of the results: split.csv, settings.json, classifier.npz and what `finetune` keeps.
+            Where it holds a run of the same settings that was cut off, this one goes on from there.
+        recipe: `Recipe`, or the name of one of `RECIPES`; see `stages_of`.
+        weights: of the convolutions, as in `AlexNet`.
+        split_by: which images are for training, validation and test: a dict from name, as
+            `read_split` returns it, or the path of a split's CSV. By default, `split` deals them
+            80/10/10, with duplicates on one side.
+        seed: of the split, the fresh layers and training.
+        fc_units: as in `AlexNet`.
+        dtype: of the stored weights, "float32" or "float16".
+        keep_epochs: keep every epoch's weights, as in `finetune`.
+        strategy: as in `finetune`; the model is built in its scope.
+        progress: show bars.
+
+    Returns:
+        `Evaluation` of the test images with one view; None in a worker that is not the first.
+
+    Raises:
+        InputError: for a split that does not fit the images or lacks a subset, or a folder with
+            another run's results.
+        TrainingDiverged, WorkerLost: as `finetune`.
+    """
+    folder = Path(folder)
+    replicas = Replicas(strategy)
+    subset_of = _split(images, split_by, seed)
+    part = apply_split(images, subset_of)
+    if lacking := {"train", "validation", "test"} - set(part):
+        raise InputError(
+            f"the split has no images for {', '.join(sorted(lacking))}; it needs some in train, "
+            "validation and test"
+        )
+    subset_of = {name: subset_of[name] for name in images.names}
+    path = folder / "split.csv"
+    if path.exists() and read_split(path) != subset_of:
+        raise InputError(
+            f"{path}: split of another run, with other images or another seed. Choose another "
+            "folder, or remove this one to start anew"
+        )
+    with replicas.scope():
+        model = fresh_model(len(images.classes), seed, weights, fc_units)
+    if replicas.chief:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_split(path, *zip(*subset_of.items(), strict=True))
+    stages = stages_of(recipe)
+    sources = data_of_stages(stages, images, model, progress)
+    options = {"seed": seed, "progress": progress, "strategy": strategy, "keep_epochs": keep_epochs}
+    train_stages(model, stages, sources, part["train"], part["validation"], folder, **options)
+    if not replicas.chief:
+        return None
+    settings = json.dumps(settings_of(stages, seed, fc_units, weights), indent=1) + "\n"
+    with atomic_path(folder / "settings.json") as partial:
+        partial.write_text(settings, "utf-8")
+    save_classifier(folder / "classifier.npz", Classifier(model, images.classes), dtype)
+    return evaluate(model, sources[-1].subset(part["test"]))
+
+
+def _split(images, split_by, seed):
+    """Return a dict from each image's name to its subset."""
+    if split_by is None:
+        subsets = split(images.labels, duplicate_groups(images), seed=seed)
+        return dict(zip(images.names, subsets.tolist(), strict=True))
+    return split_by if isinstance(split_by, dict) else read_split(split_by)

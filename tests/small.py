@@ -1,0 +1,44 @@
+"""Small networks, features and pictures that several tests train on."""
+
+import cv2
+import keras
+import numpy as np
+
+from alexnet_lib.images.features import Features
+from alexnet_lib.port.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
+
+
+def small_network(classes=2, dropout=0.5, units=32):
+    """AlexNet's names and kinds of layers with few weights, the same ones every time."""
+    keras.utils.set_random_seed(1)
+    x = inputs = keras.Input((227, 227, 3))
+    x = GroupedConv2D(32, 8, strides=38, activation="relu", name="conv1")(x)
+    x = LocalResponseNormalization(2, 1.0, 2e-5, 0.75)(x)
+    x = GroupedConv2D(256, 1, groups=2, activation="relu", name="conv2")(x)
+    x = keras.layers.Identity(name="pool5")(x)
+    x = keras.layers.Flatten()(x)
+    for name in ("6", "7"):
+        x = FullyConnected(units, activation="relu", name=f"fc{name}")(x)
+        x = keras.layers.Dropout(dropout, name=f"drop{name}")(x)
+    return keras.Model(inputs, FullyConnected(classes, name="fc8")(x))
+
+
+def small_features():
+    """Sixty images of two classes that differ in a few channels, in eight views."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    codes = generator.integers(0, 60, (8, 60, 6, 6, 256), np.uint8)
+    codes[:, labels == 1, :, :, :20] += 40
+    names = tuple(f"{'ab'[label]}/{i:02d}" for i, label in enumerate(labels))
+    return Features(codes, 0.02, labels, ("a", "b"), names)
+
+
+def write_pictures(folder, per_class=8, side=64):
+    """Write as many dark as light pictures into class folders; return `folder`."""
+    generator = np.random.default_rng(0)
+    for kind, mean in (("dark", 60), ("light", 180)):
+        (folder / kind).mkdir(parents=True)
+        for i in range(per_class):
+            pixels = np.clip(generator.normal(mean, 20, (side, side, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / kind / f"{i}.png"), pixels)
+    return folder
