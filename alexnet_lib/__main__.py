@@ -76,8 +76,7 @@ def convert(source, target):
     """  # noqa: D301 - click wants the character
     endings = (source.suffix, target.suffix)
     if endings == (".caffemodel", ".npz"):
-        with files.prefix_errors(source):
-            weights = read_alexnet(source)
+        weights = read_alexnet(source)
         save_npz(target, weights)
     elif endings == (".npz", ".caffemodel"):
         weights = load_npz(source)

@@ -357,7 +357,7 @@ def test_v1_becomes_todays_form(normal):
         'layers { name: "n" type: LRN bottom: "conv1" top: "n" lrn_param { k: 2 } }'
         'layers { name: "fc" type: INNER_PRODUCT bottom: "n" top: "fc" '
         "inner_product_param { num_output: 2 } }"
-        'layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc" bottom: "data" }'
+        'layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc" bottom: "data" loss_param { } }'
     )
     assert [x.type for x in net.layer] == ["Input", "Convolution", "LRN", "InnerProduct"]
     assert list(net.layer[1].convolution_param.pad) == [1]
@@ -377,6 +377,8 @@ def test_v0_becomes_todays_form_with_padding_in_the_convolution(normal):
         'layers { layer { name: "norm1" type: "lrn" local_size: 3 } bottom: "pool1" top: "norm1" }'
         'layers { layer { name: "f" type: "innerproduct" num_output: 2 } bottom: "norm1" top: "f" }'
         'layers { layer { name: "prob" type: "softmax" } bottom: "f" top: "prob" }'
+        'layers { layer { name: "out" type: "hdf5_output" hdf5_output_param { file_name: "x" } } '
+        'bottom: "prob" }'
     )
     assert [x.type for x in net.layer][1:] == [
         "Convolution", "ReLU", "Pooling", "LRN", "InnerProduct", "Softmax",
