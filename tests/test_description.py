@@ -511,6 +511,17 @@ def test_weights_alone_say_nothing(normal, tmp_path):
         describe_caffemodel(tmp_path / "swapped")
 
 
+def test_rounding_of_a_caffemodel_is_ambiguous_without_its_prototxt(read, normal, tmp_path):
+    text = (
+        DATA + 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { '
+        "kernel_size: 3 round_mode: FLOOR } }"
+    )
+    described = describe_caffemodel(snapshot(read(text), tmp_path / "net.caffemodel"))
+    compare(normal(text), described)
+    with pytest.raises(DescriptionError, match=r"layer 'p' .*give the prototxt too"):
+        normalize(described)
+
+
 def test_shared_parameters_come_from_their_owner(normal):
     shared = CONV.replace("convolution_param", 'param { name: "w" } convolution_param')
     net = normal(DATA + shared % ("a", "data", "a") + shared % ("b", "data", "b"))

@@ -252,6 +252,8 @@ def describe_caffemodel(path):
         for index, layer in enumerate([*net.layer, *net.layers], 1):
             layer.source = f"{path}: layer {index}"
             del layer.include[:], layer.exclude[:]
+            if layer.pooling_param.HasField("round_mode"):  # or is it ceil_mode? Contradict it
+                layer.pooling_param.round_mode, layer.pooling_param.ceil_mode = 1, True
     except (DecodeError, ValueError) as error:
         if isinstance(error, CaffeModelError):
             raise
@@ -640,7 +642,11 @@ def _normalize_values(layer):
             parameters.ClearField(old)
     if "round_mode" in given:
         if given.get("ceil_mode", parameters.round_mode == 0) != (parameters.round_mode == 0):
-            refuse(layer, "expected round_mode and ceil_mode to agree")
+            refuse(
+                layer,
+                "expected round_mode and ceil_mode to agree; a .caffemodel cannot say which of "
+                "the two its field 13 is, so give the prototxt too",
+            )
         parameters.ClearField("round_mode")
         parameters.ceil_mode = given["round_mode"] == 0
     for name in ("kernel_size", "stride", "pad"):
@@ -733,6 +739,7 @@ def compare(net, described, rename=None):
             if not _serves_training(other):
                 refuse(layer, f"the .caffemodel has a layer of this name of type {other.type}")
             continue
+        other.pooling_param.ClearField("round_mode")
         _normalize_values(other)
         mine, known = _settings(layer), _settings(other)
         for name in mine:
