@@ -32,6 +32,7 @@ _HOME_OF = {
     "load_npz": "port.layouts",
     "load_weights": "port.alexnet",
     "preprocess_input": "images.preprocessing",
+    "prove": "port.prove",
     "read_caffemodel": "port.caffemodel",
     "read_folder": "images.folder",
     "read_image": "images.preprocessing",
@@ -61,3 +62,4 @@ def _register_layers(keras):
     """Register our layers as soon as Keras is imported, so that saved models load."""
     if keras.backend.backend() == "tensorflow":
         importlib.import_module(f"{__name__}.port.layers")
+        importlib.import_module(f"{__name__}.port.caffe_layers")

@@ -9,8 +9,8 @@ import click
 from alexnet_lib import files
 from alexnet_lib.errors import AlexNetError, InputError, MissingFileError
 from alexnet_lib.finetuning.recipes import RECIPES, recipe_of
-from alexnet_lib.port.caffemodel import read_caffemodel, write_caffemodel
-from alexnet_lib.port.layouts import caffe_to_tensorflow, load_npz, save_npz, tensorflow_to_caffe
+from alexnet_lib.port.caffemodel import write_caffemodel
+from alexnet_lib.port.layouts import load_npz, read_alexnet, save_npz, tensorflow_to_caffe
 from alexnet_lib.quiet import import_tensorflow
 
 
@@ -76,15 +76,16 @@ def convert(source, target):
     """  # noqa: D301 - click wants the character
     endings = (source.suffix, target.suffix)
     if endings == (".caffemodel", ".npz"):
-        with files.prefix_errors(source):
-            weights = caffe_to_tensorflow(read_caffemodel(source))
+        weights = read_alexnet(source)
         save_npz(target, weights)
     elif endings == (".npz", ".caffemodel"):
         weights = load_npz(source)
         with files.prefix_errors(source):
             blobs = tensorflow_to_caffe(weights)
         write_caffemodel(target, blobs)
-    elif source.suffix in (".caffemodel", ".npz") and target.suffix != source.suffix:
+    elif source.suffix in (".caffemodel", ".npz") and (
+        not target.suffix or target.name.endswith((".keras", ".weights.h5", ".onnx", ".tflite"))
+    ):
         return _save(_alexnet(source), target)
     else:
         raise click.UsageError(
@@ -101,11 +102,7 @@ def _alexnet(source):
     from alexnet_lib.port.alexnet import AlexNet
 
     with files.prefix_errors(source):
-        weights = (
-            caffe_to_tensorflow(read_caffemodel(source))
-            if source.suffix == ".caffemodel"
-            else load_npz(source)
-        )
+        weights = read_alexnet(source) if source.suffix == ".caffemodel" else load_npz(source)
     head = weights.get("fc8/bias")
     units = weights.get("fc6/bias")
     if head is None:
@@ -191,8 +188,10 @@ def port_command(paths, shapes, stop_at, rename, skip):
     """  # noqa: D301 - click wants the character
     *sources, target = paths
     sources = _description_and_weights(sources, "[PROTOTXT] CAFFEMODEL TARGET")
+    from alexnet_lib.port.exchange import format_of
     from alexnet_lib.port.network import port
 
+    format_of(target)  # a wrong ending is known before the work
     _save(port(*sources, **_network(shapes, stop_at, rename, skip)), target)
 
 
@@ -363,6 +362,7 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, split_file
 
         return run_workers([sys.executable, "-m", "alexnet_lib", *sys.argv[1:]], workers)
 
+    weights, images = _weights(weights), _data(folder)  # what is missing is said at once
     import_tensorflow()
     from alexnet_lib.finetuning.replicas import default_strategy
     from alexnet_lib.finetuning.runs import train_classifier
@@ -370,10 +370,10 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, split_file
 
     strategy = default_strategy()  # before anything else that TensorFlow does
     result = train_classifier(
-        _data(folder),
+        images,
         output,
         _recipe(recipe, epochs),
-        _weights(weights),
+        weights,
         split_file or (UCMERCED_SPLIT if folder is None else None),
         seed,
         fc_units,
@@ -398,14 +398,13 @@ def crossval(folder, output, recipe, epochs, seed, weights, fc_units, k):
     Example:
       python -m alexnet_lib crossval -o runs/frozen_5fold --fc-units 1024
     """  # noqa: D301 - click wants the character
+    weights, images = _weights(weights), _data(folder)
     import_tensorflow()
     from alexnet_lib.finetuning.cross_validation import crossval
     from alexnet_lib.images.data import VIEWS
     from alexnet_lib.images.folder import duplicate_groups
 
-    weights, recipe = _weights(weights), _recipe(recipe, epochs)
-    images = _data(folder)
-    groups = duplicate_groups(images)
+    groups, recipe = duplicate_groups(images), _recipe(recipe, epochs)
     folds, _ = crossval(images, recipe, k, seed, VIEWS, groups, weights, fc_units, output)
     for views in (1, VIEWS):
         accuracy = folds[f"accuracy_{views}"]

@@ -3,10 +3,14 @@
 import contextlib
 import hashlib
 import os
+import platform
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import platformdirs
+from tqdm import tqdm
 
 from alexnet_lib.errors import InputError, MissingFileError
 
@@ -20,6 +24,7 @@ __all__ = [
     "data_directory",
     "find_caffemodel",
     "find_imagenet_weights",
+    "versions",
 ]
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -86,6 +91,20 @@ def write_csv(path, table):
         table.to_csv(partial, index=False)
 
 
+def in_threads(function, items, what):
+    """Yield `function(item)` in order, run in threads, with a progress bar on a terminal.
+
+    Args:
+        function: called with each item; it should release Python's lock, as OpenCV does.
+        items: a sequence.
+        what: the bar's title.
+    """
+    with ThreadPoolExecutor() as pool:
+        yield from tqdm(
+            pool.map(function, items), what, len(items), unit="images", disable=None, leave=False
+        )
+
+
 def checksum(path, algorithm="sha1"):
     """Return a file's checksum as a hexadecimal string; `hashlib` lists the algorithms."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
@@ -93,6 +112,16 @@ def checksum(path, algorithm="sha1"):
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def versions(*packages):
+    """Return the versions of what decides a result's digits, and of other packages.
+
+    Returns:
+        A dict from "python" and each package's name to its version.
+    """
+    names = ("tensorflow", "keras", "numpy", "opencv-python-headless", *packages)
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
 def find_caffemodel():

@@ -231,7 +231,7 @@ PIP = """\
 Ignoring appnope: markers 'sys_platform == "darwin"' don't match your environment
 Collecting absl-py==2.5.1 (from -r requirements.txt (line 3))
   Downloading absl_py-2.5.1-py3-none-any.whl.metadata (3.3 kB)
-Collecting click==8.5.1 (from -r requirements.txt (line 4))
+Requirement already satisfied: click==8.5.1 in ./.venv (from -r requirements.txt (line 4)) (8.5.1)
 Using cached absl_py-2.5.1-py3-none-any.whl (137 kB)
 Installing collected packages: absl-py, click
 """

@@ -14,12 +14,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from filelock import FileLock
+from running import run_command
 from tqdm import tqdm
 
 from alexnet_lib import download, files
-from alexnet_lib.__main__ import main
 
 RIGHT = np.random.default_rng(0).bytes(100_000)
 WRONG = np.random.default_rng(1).bytes(100_000)
@@ -125,9 +124,7 @@ def known_size(mirrors, monkeypatch):
 
 
 def run(*what):
-    result = CliRunner().invoke(main, ["fetch", *what])
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
+    return run_command("fetch", *what)
 
 
 def listed(data):

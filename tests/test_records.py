@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from small import write_image
 
 from alexnet_lib import files
 from alexnet_lib.images import records
@@ -24,11 +25,8 @@ def images(tmp_path_factory):
     generator = np.random.default_rng(0)
     for number in range(COUNT):
         pixels = generator.integers(0, 256, (20 + number, 30 - number, 3), np.uint8)
-        path = (
-            folder / f"class {number % 3}" / f"{number:02d}{('.tif', '.png', '.bmp')[number % 2]}"
-        )
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), pixels)
+        ending = (".tif", ".png", ".bmp")[number // 2 % 3]
+        write_image(folder / f"class {number % 3}" / f"{number:02d}{ending}", pixels)
     return read_folder(folder)
 
 

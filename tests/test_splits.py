@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet_lib.images.splits import (
@@ -58,7 +58,6 @@ def test_labels_may_be_names_and_in_any_order():
 LABELS = st.lists(st.integers(0, 4), min_size=10, max_size=120).map(np.array)
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
 @given(
     LABELS,
     st.integers(0, 2**31),
@@ -79,7 +78,6 @@ def test_every_class_is_within_one_image_of_the_fractions(labels, seed, fraction
         assert fraction > 0 or not (parts == subset).any()
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
 @given(LABELS, st.integers(0, 2**31), st.integers(2, 10))
 def test_folds_are_as_even_as_whole_images_allow(labels, seed, k):
     folds = k_folds(labels, k=k, seed=seed)
@@ -90,7 +88,6 @@ def test_folds_are_as_even_as_whole_images_allow(labels, seed, k):
     np.testing.assert_array_equal(folds, k_folds(labels, k=k, seed=seed))
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
 @given(LABELS, st.integers(0, 2**31), st.data())
 def test_groups_stay_whole_even_across_classes(labels, seed, data):
     size = len(labels)

@@ -8,6 +8,7 @@ taken in another order.
 
 import contextlib
 import hashlib
+import json
 import os
 
 import keras
@@ -109,8 +110,9 @@ class Replicas:
             )
 
     def check_workers_match(self, facts):
-        """Raise ValueError, on every worker, where workers differ in `facts`, bytes by name."""
-        digests = [hashlib.sha256(fact).digest()[:8] for fact in facts.values()]
+        """Raise InputError, on every worker, if workers differ in `facts`, a dict for JSON."""
+        encoded = [json.dumps(fact).encode() for fact in facts.values()]
+        digests = [hashlib.sha256(fact).digest()[:8] for fact in encoded]
         mine = tf.constant([[int.from_bytes(d, "big", signed=True) for d in digests]], tf.int64)
         everyone = self.strategy.gather(
             self.strategy.experimental_distribute_values_from_function(lambda _: mine), axis=0

@@ -10,14 +10,12 @@ import hashlib
 import itertools
 import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from alexnet_lib.errors import InputError, MissingFileError
-from alexnet_lib.files import data_directory
+from alexnet_lib.files import data_directory, in_threads
 from alexnet_lib.images.data import VIEWS
 from alexnet_lib.images.preprocessing import read_image
 
@@ -48,8 +46,8 @@ class Images:
 
     @functools.cached_property
     def names(self):
-        """The images' names, by `name_of`."""
-        return tuple(map(name_of, self.files))
+        """The images' names, "class/stem", by which splits and features refer to them."""
+        return tuple(os.path.splitext(file)[0] for file in self.files)
 
     def subset(self, indices):
         """Return some of the images, in the order of `indices`."""
@@ -72,11 +70,6 @@ class Images:
 
         for images, _ in image_dataset(self, batch_size):
             yield eight_views(images) if views == VIEWS else images[None]
-
-
-def name_of(file):
-    """Return the name, "class/stem", that splits and features use for an image file."""
-    return os.path.splitext(file)[0]
 
 
 def find_ucmerced():
@@ -149,14 +142,6 @@ def _fault(path):
         read_image(path)
     except (OSError, ValueError) as error:
         return str(error) if str(path) in str(error) else f"{path}: {error}"
-
-
-def in_threads(function, items, what):
-    """Yield `function(item)` in order, run in threads, with a progress bar on a terminal."""
-    with ThreadPoolExecutor() as pool:  # OpenCV releases Python's lock to decode and encode
-        yield from tqdm(
-            pool.map(function, items), what, len(items), unit="images", disable=None, leave=False
-        )
 
 
 def duplicate_groups(images):

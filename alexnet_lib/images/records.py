@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_lib.errors import InputError, MissingFileError
-from alexnet_lib.files import atomic_path
-from alexnet_lib.images.folder import in_threads, name_of
+from alexnet_lib.files import atomic_path, in_threads
 from alexnet_lib.images.preprocessing import read_image
 
 __all__ = ["check_records", "read_records", "stream_records", "write_records"]
@@ -94,7 +93,7 @@ def _encode(images, i):
         "image": cv2.imencode(".png", image)[1].tobytes(),
         "label": label,
         "class": images.classes[label].encode(),
-        "name": name_of(images.files[i]).encode(),
+        "name": images.names[i].encode(),
         "height": image.shape[0],
         "width": image.shape[1],
     }

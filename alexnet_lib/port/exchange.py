@@ -18,7 +18,7 @@ from alexnet_lib.errors import AlexNetError, InputError
 from alexnet_lib.files import atomic_path
 from alexnet_lib.port.engines import relative_error
 
-__all__ = ["FORMATS", "ExchangeError", "save_model"]
+__all__ = ["FORMATS", "ExchangeError", "format_of", "save_model"]
 
 LIMIT = 1e-5
 # By ending: what Keras calls the format, what writes and opens it, and how to install that.
@@ -52,7 +52,7 @@ def save_model(model, path, limit=LIMIT):
             file computes something else; `path` is left as it was.
     """
     path = Path(path)
-    ending = _ending(path)
+    ending = format_of(path)
     packages, install = OPTIONAL.get(ending, ((), ""))
     for package in packages:
         try:
@@ -89,8 +89,13 @@ def save_model(model, path, limit=LIMIT):
     return worst
 
 
-def _ending(path):
-    """Return the format's ending of a path, "" for a SavedModel's folder."""
+def format_of(path):
+    """Return the ending in `FORMATS` that a path has, "" for a SavedModel's folder.
+
+    Raises:
+        InputError: for another ending.
+    """
+    path = Path(path)
     for ending in FORMATS:
         if ending and path.name.endswith(ending) and path.name != ending:
             return ending
@@ -140,7 +145,7 @@ def _call(model, inputs):
 def _named_weights(model):
     """Return a model's weights by layer and name."""
     return {
-        f"{layer.name}/{weight.name}": np.asarray(weight)
+        f"{layer.name}/{weight.name}": weight.numpy()
         for layer in model.layers
         for weight in layer.weights
     }

@@ -10,6 +10,7 @@ import re
 import warnings
 
 import keras
+import numpy as np
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import prefix_errors
@@ -35,7 +36,7 @@ from alexnet_lib.port.layers import FullyConnected, GroupedConv2D, LocalResponse
 from alexnet_lib.port.layouts import transpose_dense
 from alexnet_lib.port.reference import pooled_size, reshaped, slice_bounds, window
 
-__all__ = ["blob_shapes", "build", "keras_names", "port", "read_network"]
+__all__ = ["blob_shapes", "build", "keras_names", "port", "read_network", "top_shapes"]
 
 K = keras.layers
 LAST = (0, 2, 3, 1)  # Caffe's axes in the order in which four of them are kept here
@@ -67,7 +68,9 @@ def _unique(name, taken):
     return result
 
 
-def build(net, blobs=None, skip=(), name=None):
+def build(
+    net, blobs=None, skip=(), name=None, kernel_initializer="he_normal", kernel_regularizer=None
+):
     """Build a Keras model of a network.
 
     Args:
@@ -77,6 +80,8 @@ def build(net, blobs=None, skip=(), name=None):
             a warning that names them.
         skip: names of layers that start fresh, whatever the weights hold.
         name: the model's name; by default the network's.
+        kernel_initializer: Keras initializer of fresh kernels; biases start at 0.
+        kernel_regularizer: Keras regularizer of the kernels of Convolution and InnerProduct.
 
     Returns:
         A `keras.Model`, channels last, whose layers bear Caffe's names (see `keras_names`). Its
@@ -87,7 +92,8 @@ def build(net, blobs=None, skip=(), name=None):
         ValueError: for a layer that cannot be built, or whose weights do not fit; names the layer,
             what was expected and what came.
     """
-    return _Builder(net).model(blobs, skip, name)
+    options = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
+    return _Builder(net, options).model(blobs, skip, name)
 
 
 def blob_shapes(net):
@@ -96,11 +102,18 @@ def blob_shapes(net):
     return {name: shapes for name, (_, shapes, _) in builder.weights.items()}
 
 
+def top_shapes(net):
+    """Return the shape of every top of a network in Caffe's order, by name."""
+    builder = _Builder(net)
+    return {top: builder.shape(x) for top, x in builder.tops.items()}
+
+
 class _Builder:
     """Builds one network; `tops` are the tensors so far by Caffe's names."""
 
-    def __init__(self, net):
-        self.net, self.names, self.tops, self.weights = net, keras_names(net), {}, {}
+    def __init__(self, net, options=None):
+        self.net, self.options = net, options or {}
+        self.names, self.tops, self.weights = keras_names(net), {}, {}
         self.taken = set(self.names.values())
         self.inputs, self.batch = [], None
         for layer in net.layer:
@@ -190,7 +203,11 @@ class _Builder:
 
     def helper(self, what):
         """Name a Keras layer on the way to the top."""
-        name = _unique(f"{self.last()}_{what}", self.taken)
+        return self.free(f"{self.last()}_{what}")
+
+    def free(self, name):
+        """Return `name`, or with a number where there is a layer of this name."""
+        name = _unique(name, self.taken)
         self.taken.add(name)
         return name
 
@@ -239,6 +256,11 @@ class _Builder:
 
 def _squeezed(shape):
     return tuple(size for size in shape if size != 1)
+
+
+def _decimal(number):
+    """Return the number that someone wrote: the shortest that float32 rounds to this one."""
+    return float(str(np.float32(number)))
 
 
 RULES = {}
@@ -298,10 +320,14 @@ def _convolve(b, x, p, pad, stride, turn=lambda kernel: kernel, shape=None):
     depthwise = p.group == channels > 1 and steps[0] == steps[1]
     if depthwise:
         layer = K.DepthwiseConv2D(
-            kernel, steps, depth_multiplier=p.num_output // channels, **options
+            kernel,
+            steps,
+            depth_multiplier=p.num_output // channels,
+            **{key.replace("kernel", "depthwise"): value for key, value in b.options.items()},
+            **options,
         )
     else:
-        layer = GroupedConv2D(p.num_output, kernel, steps, groups=p.group, **options)
+        layer = GroupedConv2D(p.num_output, kernel, steps, groups=p.group, **b.options, **options)
 
     def convert(weights, *bias):
         weights = turn(weights)
@@ -404,9 +430,8 @@ def _lrn(b, layer, x):
     p = layer.lrn_param
     b.image(x)
     if p.norm_region == 0:
-        return LocalResponseNormalization.from_caffe(
-            p.local_size, p.alpha, p.beta, p.k, name=b.last()
-        )(x)
+        numbers = map(_decimal, (p.alpha, p.beta, p.k))
+        return LocalResponseNormalization.from_caffe(p.local_size, *numbers, name=b.last())(x)
     if p.local_size % 2 == 0:
         raise InputError(f"expected an odd local_size, got {p.local_size}")
     square = Pointwise(power=2, name=b.helper("square"))(x)
@@ -425,13 +450,13 @@ def _inner_product(b, layer, x):
     image = x.shape[1:] if axis == 1 and len(x.shape) == 4 else (1, 1, length)
     if axis == 1:
         # The kernel's inputs are put into our order, so that the values may stay in it.
-        x = K.Flatten(name=b.helper("flatten"))(x) if len(x.shape) > 2 else x
+        x = K.Flatten(name=b.free("flatten"))(x) if len(x.shape) > 2 else x
     else:
         x = b.caffe_order(x)
         if axis < len(shape) - 1:
             x = b.reshape(x, (*shape[:axis], length), b.helper("flatten"))
     name = b.last() if axis < 3 else b.helper("product")
-    dense = FullyConnected(p.num_output, use_bias=p.bias_term, name=name)
+    dense = FullyConnected(p.num_output, use_bias=p.bias_term, name=name, **b.options)
     blob = (length, p.num_output) if p.transpose else (p.num_output, length)
     b.weigh(
         dense,
@@ -452,7 +477,7 @@ def _batch_norm(b, layer, x):
         )
     axis = b.ours(1, x)
     layer = FrozenBatchNormalization(
-        axis, epsilon=p.eps, center=False, scale=False, trainable=False, name=b.last()
+        axis, epsilon=_decimal(p.eps), center=False, scale=False, trainable=False, name=b.last()
     )
     channels = (x.shape[axis],)
 
@@ -607,16 +632,6 @@ def _softmax(b, layer, x):
     return K.Softmax(b.ours(b.axis(layer.softmax_param.axis, x), x), name=b.last())(x)
 
 
-@_rule("Dropout")
-def _dropout(b, layer, x):
-    return K.Dropout(layer.dropout_param.dropout_ratio, name=b.last())(x)
-
-
-@_rule("ReLU")
-def _relu(b, layer, x):
-    return K.ReLU(negative_slope=layer.relu_param.negative_slope, name=b.last())(x)
-
-
 @_rule("PReLU")
 def _prelu(b, layer, x):
     axes = range(1, len(x.shape))
@@ -627,26 +642,23 @@ def _prelu(b, layer, x):
     return b.weigh(prelu, [(max(shape),)], lambda slope: [slope.reshape(shape)])(x)
 
 
-@_rule("ELU")
-def _elu(b, layer, x):
-    return K.ELU(layer.elu_param.alpha, name=b.last())(x)
+SIMPLE = {
+    "Dropout": lambda p, name: K.Dropout(_decimal(p.dropout_param.dropout_ratio), name=name),
+    "ReLU": lambda p, name: K.ReLU(negative_slope=_decimal(p.relu_param.negative_slope), name=name),
+    "ELU": lambda p, name: K.ELU(p.elu_param.alpha, name=name),
+    "Sigmoid": lambda p, name: K.Activation("sigmoid", name=name),
+    "TanH": lambda p, name: K.Activation("tanh", name=name),
+    "BNLL": lambda p, name: K.Activation("softplus", name=name),
+    "AbsVal": lambda p, name: Pointwise("abs", name=name),
+    "Power": lambda p, name: Pointwise(
+        None, p.power_param.scale, p.power_param.shift, p.power_param.power, name=name
+    ),
+}
 
 
-@_rule("Sigmoid", "TanH", "BNLL")
-def _activation(b, layer, x):
-    function = {"Sigmoid": "sigmoid", "TanH": "tanh", "BNLL": "softplus"}[layer.type]
-    return K.Activation(function, name=b.last())(x)
-
-
-@_rule("AbsVal")
-def _absval(b, layer, x):
-    return Pointwise("abs", name=b.last())(x)
-
-
-@_rule("Power")
-def _power(b, layer, x):
-    p = layer.power_param
-    return Pointwise(None, p.scale, p.shift, p.power, name=b.last())(x)
+@_rule(*SIMPLE)
+def _simple(b, layer, x):
+    return SIMPLE[layer.type](layer, b.last())(x)
 
 
 @_rule("Exp")
