@@ -138,6 +138,7 @@ TRAPS = {
     "flatten": ("Flatten", "flatten_param { axis: 2 }"),
     "reshape": ("Reshape", "reshape_param { shape { dim: 0 dim: -1 dim: 6 dim: 1 } }"),
     "permute": ("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }"),
+    "permute, not by a cycle": ("Permute", "permute_param { order: 0 order: 3 order: 2 order: 1 }"),
     "power": ("Power", "power_param { power: 2 scale: 0.5 shift: 1 }"),
     "exponential of base 2": ("Exp", "exp_param { base: 2 scale: 0.5 shift: 1 }"),
     "normalization by channel": (
