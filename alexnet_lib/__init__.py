@@ -32,6 +32,7 @@ _HOME_OF = {
     "load_npz": "port.layouts",
     "load_weights": "port.alexnet",
     "preprocess_input": "images.preprocessing",
+    "prove": "port.prove",
     "read_caffemodel": "port.caffemodel",
     "read_folder": "images.folder",
     "read_image": "images.preprocessing",

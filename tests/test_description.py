@@ -357,7 +357,7 @@ def test_v1_becomes_todays_form(normal):
         'layers { name: "n" type: LRN bottom: "conv1" top: "n" lrn_param { k: 2 } }'
         'layers { name: "fc" type: INNER_PRODUCT bottom: "n" top: "fc" '
         "inner_product_param { num_output: 2 } }"
-        'layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc" bottom: "data" }'
+        'layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc" bottom: "data" loss_param { } }'
     )
     assert [x.type for x in net.layer] == ["Input", "Convolution", "LRN", "InnerProduct"]
     assert list(net.layer[1].convolution_param.pad) == [1]
@@ -377,6 +377,8 @@ def test_v0_becomes_todays_form_with_padding_in_the_convolution(normal):
         'layers { layer { name: "norm1" type: "lrn" local_size: 3 } bottom: "pool1" top: "norm1" }'
         'layers { layer { name: "f" type: "innerproduct" num_output: 2 } bottom: "norm1" top: "f" }'
         'layers { layer { name: "prob" type: "softmax" } bottom: "f" top: "prob" }'
+        'layers { layer { name: "out" type: "hdf5_output" hdf5_output_param { file_name: "x" } } '
+        'bottom: "prob" }'
     )
     assert [x.type for x in net.layer][1:] == [
         "Convolution", "ReLU", "Pooling", "LRN", "InnerProduct", "Softmax",
@@ -507,6 +509,17 @@ def test_weights_alone_say_nothing(normal, tmp_path):
     (tmp_path / "swapped").write_text(DATA)
     with pytest.raises(CaffeModelError, match="this looks like a prototxt"):
         describe_caffemodel(tmp_path / "swapped")
+
+
+def test_rounding_of_a_caffemodel_is_ambiguous_without_its_prototxt(read, normal, tmp_path):
+    text = (
+        DATA + 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { '
+        "kernel_size: 3 round_mode: FLOOR } }"
+    )
+    described = describe_caffemodel(snapshot(read(text), tmp_path / "net.caffemodel"))
+    compare(normal(text), described)
+    with pytest.raises(DescriptionError, match=r"layer 'p' .*give the prototxt too"):
+        normalize(described)
 
 
 def test_shared_parameters_come_from_their_owner(normal):

@@ -23,6 +23,7 @@ from alexnet_lib.port.prove import (
     compare,
     first_broken,
     keras_tops,
+    opencv_differs,
     plot_errors,
     prove,
     random_inputs,
@@ -104,6 +105,14 @@ TRAPS = {
     "deconvolution in groups": (
         "Deconvolution", "convolution_param { num_output: 6 kernel_size: 3 stride: 2 group: 3 }"),
     "pooling that rounds up": ("Pooling", "pooling_param { kernel_size: 2 stride: 2 }"),
+    "average with padding where SAME has the same windows": (
+        "Pooling",
+        "pooling_param { kernel_size: 3 pad: 1 pool: AVE }",
+    ),
+    "pooling of forks that rounds down": (
+        "Pooling",
+        "pooling_param { kernel_size: 2 stride: 2 ceil_mode: false }",
+    ),
     "pooling whose last window is dropped": (
         "Pooling", "pooling_param { kernel_size: 2 stride: 3 pad: 1 }"),
     "average that counts padding but no overhang": (
@@ -142,8 +151,26 @@ TRAPS = {
 
 @pytest.mark.parametrize(("kind", "parameters"), TRAPS.values(), ids=TRAPS.keys())
 def test_every_trap_is_exact(kind, parameters):
-    table = proof(layer(kind, parameters))
+    net = layer(kind, parameters)
+    table = proof(net)
     assert table.error.max() <= LIMIT, table
+    assert list(table.oracle) == ["NumPy" if opencv_differs(net.layer[1]) else "OpenCV"]
+
+
+@pytest.mark.parametrize("operation", ["SUM", "PROD", "MAX"])
+def test_eltwise(operation):
+    net = network(
+        'input: "a" input: "b" input_shape { dim: 2 dim: 3 } input_shape { dim: 2 dim: 3 } '
+        'layer { name: "x" type: "Eltwise" bottom: "a" bottom: "b" top: "x" '
+        f"eltwise_param {{ operation: {operation} }} }}"
+    )
+    assert proof(net).error.max() <= LIMIT
+
+
+@pytest.mark.parametrize("kind", ["Convolution", "Deconvolution"])
+def test_groups_of_several_channels(kind):
+    parameters = "convolution_param { num_output: 6 kernel_size: 3 stride: 2 group: 2 }"
+    assert proof(layer(kind, parameters, shape=(2, 4, 5, 6))).error.max() <= LIMIT
 
 
 def test_two_inputs_of_one_layer():
@@ -232,7 +259,8 @@ print(sorted({layer.__module__ for layer in model.layers if layer.__module__[:5]
 def test_fine_tuning_moves_scale_and_leaves_batch_norm(block):
     net, blobs = block
     model = build(net, blobs)
-    model.trainable = True  # as people do, for all layers at once
+    for each in model.layers:  # as people do, for all layers at once
+        each.trainable = True
     before = {x.name: [w.numpy() for w in x.weights] for x in model.layers}
     model.compile("sgd", "sparse_categorical_crossentropy")
     x = np.random.default_rng(0).standard_normal((8, 13, 12, 3)) + 3

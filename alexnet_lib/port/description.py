@@ -7,7 +7,6 @@ are `DescriptionError`s that name file, line and layer.
 """
 
 import difflib
-import itertools
 import math
 import os
 import re
@@ -65,12 +64,11 @@ NOT_COMPARED = {"engine", "force_nd_im2col", "moving_average_fraction", "use_glo
 WINDOW = {"kernel_size", "kernel_h", "kernel_w", "stride", "stride_h", "stride_w", "pad", "pad_h",
           "pad_w", "dilation"}  # fmt: skip
 
-MAX_BYTES = 2**24
+MAX_BYTES = 2**22
 MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int
-# A comment, a string, a brace or a word of a prototxt.
-TOKEN = re.compile(
-    r"""\#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[{}<>]|[^\s{}<>#"']+""", re.VERBOSE
-)
+# A word, a brace, or what begins a string or a comment.
+TOKEN = re.compile(r"""[{}<>#"']|[^\s{}<>#"']+""")
+STRING_ENDS = {quote: re.compile(rf"[\\\n{quote}]") for quote in "\"'"}
 UNKNOWN_FIELD = re.compile(r'Message type "caffe\.(\w+)" has no field named "([^"]*)"')
 
 
@@ -152,6 +150,8 @@ def _decode(path, data):
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = data.decode("latin-1")
+    if "\\" * 1000 in text:  # takes protobuf for ever
+        raise DescriptionError(f"{path}: expected a prototxt, found a row of 1000 backslashes")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -165,16 +165,22 @@ def _parse(text, net):
 
 def _blocks(text):
     """Yield (start, stop) of every `layer {...}` and `layers {...}`."""
-    depth, start, word = 0, 0, ""
-    for token in TOKEN.finditer(text):
-        piece = token[0]
-        if piece in "{<":
+    depth, start, word, at = 0, 0, "", 0
+    while token := TOKEN.search(text, at):
+        piece, at = token[0], token.end()
+        if piece == "#":
+            at = text.find("\n", at) % (len(text) + 1)
+        elif piece in STRING_ENDS:
+            while (end := STRING_ENDS[piece].search(text, at)) and end[0] == "\\":
+                at = end.end() + 1
+            at = end.end() if end else len(text)
+        elif piece in "{<":
             depth += 1
         elif piece in "}>":
             depth -= 1
             if depth == 0 and word.rstrip(":") in ("layer", "layers"):
-                yield start, token.end()
-        elif depth == 0 and piece[0] not in "#:\"'":
+                yield start, at
+        elif depth == 0 and piece[0] != ":":
             start, word = token.start(), piece
 
 
@@ -187,7 +193,10 @@ def _without_foreign_fields(text, blocks):
             text_format.Parse(text[start:stop], net, allow_unknown_field=True)
         except (text_format.ParseError, ValueError, RecursionError):
             continue  # the strict parser will say what is wrong
-        if net.layer and net.layer[0].type not in SUPPORTED and net.layer[0].type not in SAME_AS:
+        kind = "Convolution"
+        for layer in (*net.layer, *net.layers):
+            kind = layer.type if net.layer else _type(layer.layer.type or _v1_type(layer))
+        if kind not in SUPPORTED and kind not in SAME_AS:
             known = text_format.MessageToString(net, as_one_line=True)
             parts += [text[end:start], known, "\n" * text.count("\n", start, stop)]
             end = stop
@@ -211,8 +220,9 @@ def _explain(error, text, blocks, lines):
     if unknown := UNKNOWN_FIELD.search(problem):
         parent, field = unknown.groups()
         known = list(message(parent).DESCRIPTOR.fields_by_name)
-        close = difflib.get_close_matches(field, known, 1)
-        problem = f"unknown field {field!r} in {parent}" + (f": {close[0]!r}?" if close else "")
+        close = difflib.get_close_matches(field[:80], known, 1)
+        problem = f"unknown field {field[:80]!r} in {parent}"
+        problem += f": {close[0]!r}?" if close else "."
         if parent == "NetParameter" and field in ("base_lr", "net", "solver_mode", "max_iter"):
             problem += " This is a solver; its `net` names the file that is wanted."
         else:
@@ -242,6 +252,8 @@ def describe_caffemodel(path):
         for index, layer in enumerate([*net.layer, *net.layers], 1):
             layer.source = f"{path}: layer {index}"
             del layer.include[:], layer.exclude[:]
+            if layer.pooling_param.HasField("round_mode"):  # or is it ceil_mode? Contradict it
+                layer.pooling_param.round_mode, layer.pooling_param.ceil_mode = 1, True
     except (DecodeError, ValueError) as error:
         if isinstance(error, CaffeModelError):
             raise
@@ -270,12 +282,26 @@ def normalize(net, input_shape=None, stop_at=None):
         DescriptionError: where the description contradicts itself, an input's shape is not known,
             or a needed layer's type is not supported.
     """
+    try:
+        return _normalize(net, input_shape, stop_at)
+    except DescriptionError as error:
+        if (file := _file(net)) in str(error):
+            raise
+        raise DescriptionError(f"{file}: {error}") from None
+
+
+def _file(net):
+    """Return the name of the file that a description comes from."""
+    return next((layer.source.rpartition(": ")[0] for layer in (*net.layer, *net.layers)), "")
+
+
+def _normalize(net, input_shape, stop_at):
     graph = _connect(_select(_upgrade(net), net.state))
     wanted = _find(graph, stop_at) if stop_at else _outputs(graph)
     needed = sorted(_ancestors(graph, [index for index, _ in wanted]))
     _check_types(graph, needed)
     shapes = _input_shapes([graph[i][0] for i in needed if not graph[i][1]], input_shape)
-    result, names = NetParameter(name=net.name), {}
+    result, names, numbers = NetParameter(name=net.name), {}, {}
     for index in needed:
         layer, new = graph[index][0], result.layer.add()
         new.CopyFrom(layer)
@@ -284,7 +310,7 @@ def normalize(net, input_shape=None, stop_at=None):
         name = layer.name or layer.top[0]
         if name in names and (layer.type in WEIGHTED or names[name] in WEIGHTED):
             refuse(layer, "expected a name of its own, found one that came before: rename one")
-        new.name = _free(name, names)
+        new.name = _free(name, names, numbers)
         names[new.name] = layer.type
         if layer.type == "Input":
             new.input_param.Clear()
@@ -298,17 +324,20 @@ def normalize(net, input_shape=None, stop_at=None):
             new.top[:] = [new.name]
         for position, top in enumerate(new.top):
             if len(new.top) > 1:  # several tops keep their names, unless a layer has such a name
-                new.top[position] = _free(top, names)
+                new.top[position] = _free(top, names, numbers)
                 names[new.top[position]] = ""
             tops[index, position] = new.top[position]
     result.output[:] = [tops[top] for top in wanted]
     return result
 
 
-def _free(name, taken):
+def _free(name, taken, numbers):
     """Return `name`, or it with the first number behind it that makes a name of its own."""
-    names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
-    return next(free for free in names if free not in taken)
+    free = name
+    while free in taken:
+        numbers[name] = numbers.get(name, 1) + 1
+        free = f"{name}_{numbers[name]}"
+    return free
 
 
 def _upgrade(net):
@@ -317,9 +346,8 @@ def _upgrade(net):
         refuse(net.layers[0], "expected `layer` or `layers` in one file, found both")
     layers = []
     legacy = len(net.input_dim) == 4 * len(net.input) and not net.input_shape
-    file = next((layer.source.rpartition(": ")[0] for layer in (*net.layer, *net.layers)), "")
     for index, name in enumerate(net.input):
-        source = f"{file}: input {index + 1}".removeprefix(": ")
+        source = f"{_file(net)}: input {index + 1}".removeprefix(": ")
         layer = LayerParameter(name=name, type="Input", top=[name], source=source)
         if legacy:
             layer.input_param.shape.add(dim=net.input_dim[4 * index : 4 * index + 4])
@@ -495,21 +523,21 @@ def _outputs(graph):
                 uses.setdefault(source, []).append(label)
         else:
             read.update(sources)
-    outputs = []
+    outputs = {}
     for index, (layer, sources) in enumerate(graph):
         for top in ((index, position) for position in range(len(layer.top))):
             if not sources or index in gone or top in read or all(uses.get(top, [False])):
                 continue
             while graph[top[0]][0].type == "Split":  # Caffe puts one before two losses
                 top = graph[top[0]][1][0]
-            if top not in outputs:
-                outputs.append(top)
+            outputs[top] = None
+    outputs = list(outputs)
     if gone:  # what reads no weights prepares labels
         outputs = [top for top in outputs if learned[top[0]]] or outputs
     if not outputs:
         raise DescriptionError(
-            f"{graph[0][0].source if graph else 'description'}: expected a layer that computes "
-            "something from the data in phase TEST, found none; name one with --stop-at"
+            "expected a layer that computes something from the data in phase TEST, found none; "
+            "name one with --stop-at"
         )
     return outputs
 
@@ -614,7 +642,11 @@ def _normalize_values(layer):
             parameters.ClearField(old)
     if "round_mode" in given:
         if given.get("ceil_mode", parameters.round_mode == 0) != (parameters.round_mode == 0):
-            refuse(layer, "expected round_mode and ceil_mode to agree")
+            refuse(
+                layer,
+                "expected round_mode and ceil_mode to agree; a .caffemodel cannot say which of "
+                "the two its field 13 is, so give the prototxt too",
+            )
         parameters.ClearField("round_mode")
         parameters.ceil_mode = given["round_mode"] == 0
     for name in ("kernel_size", "stride", "pad"):
@@ -707,6 +739,7 @@ def compare(net, described, rename=None):
             if not _serves_training(other):
                 refuse(layer, f"the .caffemodel has a layer of this name of type {other.type}")
             continue
+        other.pooling_param.ClearField("round_mode")
         _normalize_values(other)
         mine, known = _settings(layer), _settings(other)
         for name in mine:

@@ -28,6 +28,7 @@ __all__ = [
     "read_alexnet",
     "save_npz",
     "tensorflow_to_caffe",
+    "transpose_dense",
 ]
 
 BLOCK = 16  # outputs of a dense kernel to transpose at once; such a block fits into the cache

@@ -632,16 +632,6 @@ def _softmax(b, layer, x):
     return K.Softmax(b.ours(b.axis(layer.softmax_param.axis, x), x), name=b.last())(x)
 
 
-@_rule("Dropout")
-def _dropout(b, layer, x):
-    return K.Dropout(_decimal(layer.dropout_param.dropout_ratio), name=b.last())(x)
-
-
-@_rule("ReLU")
-def _relu(b, layer, x):
-    return K.ReLU(negative_slope=_decimal(layer.relu_param.negative_slope), name=b.last())(x)
-
-
 @_rule("PReLU")
 def _prelu(b, layer, x):
     axes = range(1, len(x.shape))
@@ -652,26 +642,23 @@ def _prelu(b, layer, x):
     return b.weigh(prelu, [(max(shape),)], lambda slope: [slope.reshape(shape)])(x)
 
 
-@_rule("ELU")
-def _elu(b, layer, x):
-    return K.ELU(layer.elu_param.alpha, name=b.last())(x)
+SIMPLE = {
+    "Dropout": lambda p, name: K.Dropout(_decimal(p.dropout_param.dropout_ratio), name=name),
+    "ReLU": lambda p, name: K.ReLU(negative_slope=_decimal(p.relu_param.negative_slope), name=name),
+    "ELU": lambda p, name: K.ELU(p.elu_param.alpha, name=name),
+    "Sigmoid": lambda p, name: K.Activation("sigmoid", name=name),
+    "TanH": lambda p, name: K.Activation("tanh", name=name),
+    "BNLL": lambda p, name: K.Activation("softplus", name=name),
+    "AbsVal": lambda p, name: Pointwise("abs", name=name),
+    "Power": lambda p, name: Pointwise(
+        None, p.power_param.scale, p.power_param.shift, p.power_param.power, name=name
+    ),
+}
 
 
-@_rule("Sigmoid", "TanH", "BNLL")
-def _activation(b, layer, x):
-    function = {"Sigmoid": "sigmoid", "TanH": "tanh", "BNLL": "softplus"}[layer.type]
-    return K.Activation(function, name=b.last())(x)
-
-
-@_rule("AbsVal")
-def _absval(b, layer, x):
-    return Pointwise("abs", name=b.last())(x)
-
-
-@_rule("Power")
-def _power(b, layer, x):
-    p = layer.power_param
-    return Pointwise(None, p.scale, p.shift, p.power, name=b.last())(x)
+@_rule(*SIMPLE)
+def _simple(b, layer, x):
+    return SIMPLE[layer.type](layer, b.last())(x)
 
 
 @_rule("Exp")

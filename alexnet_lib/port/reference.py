@@ -274,20 +274,10 @@ def Eltwise(layer, *bottoms, blobs):
 
 
 @_rule
-def Concat(layer, *bottoms, blobs):
-    return np.concatenate(bottoms, layer.concat_param.axis)
-
-
-@_rule
 def Slice(layer, x, blobs):
     axis = _axis(layer.slice_param.axis, x)
     bounds = slice_bounds(x.shape[axis], layer.slice_param, len(layer.top))
     return [x.take(range(*pair), axis) for pair in bounds]
-
-
-@_rule
-def Split(layer, x, blobs):
-    return [x] * len(layer.top)
 
 
 @_rule
@@ -297,50 +287,25 @@ def Softmax(layer, x, blobs):
     return y / y.sum(axis, keepdims=True)
 
 
-@_rule
-def Dropout(layer, x, blobs):
-    return x  # in the TEST phase; while training, Caffe scales what it keeps
-
-
-@_rule
-def ReLU(layer, x, blobs):
-    return np.where(x > 0, x, layer.relu_param.negative_slope * x)
-
-
-@_rule
-def PReLU(layer, x, blobs):
-    return np.where(x > 0, x, _along(np.ravel(blobs[0]).astype(x.dtype), 1, x.ndim) * x)
-
-
-@_rule
-def ELU(layer, x, blobs):
-    return np.where(x > 0, x, layer.elu_param.alpha * np.expm1(np.minimum(x, 0)))
-
-
-@_rule
-def BNLL(layer, x, blobs):
-    return np.logaddexp(0, x)
-
-
-@_rule
-def Sigmoid(layer, x, blobs):
-    return 0.5 * np.tanh(0.5 * x) + 0.5
-
-
-@_rule
-def TanH(layer, x, blobs):
-    return np.tanh(x)
-
-
-@_rule
-def AbsVal(layer, x, blobs):
-    return np.abs(x)
-
-
-@_rule
-def Power(layer, x, blobs):
-    p = layer.power_param
-    return (p.shift + p.scale * x) ** p.power
+RULES |= {
+    # Both are the identity in the TEST phase; while training, Caffe's dropout scales what it keeps.
+    "Dropout": lambda layer, x, blobs: x,
+    "Split": lambda layer, x, blobs: [x] * len(layer.top),
+    "ReLU": lambda layer, x, blobs: np.where(x > 0, x, layer.relu_param.negative_slope * x),
+    "PReLU": lambda layer, x, blobs: np.where(x > 0, x, _along(np.ravel(blobs[0]), 1, x.ndim) * x),
+    "ELU": lambda layer, x, blobs: np.where(
+        x > 0, x, layer.elu_param.alpha * np.expm1(np.minimum(x, 0))
+    ),
+    "BNLL": lambda layer, x, blobs: np.logaddexp(0, x),
+    "Sigmoid": lambda layer, x, blobs: 0.5 * np.tanh(0.5 * x) + 0.5,
+    "TanH": lambda layer, x, blobs: np.tanh(x),
+    "AbsVal": lambda layer, x, blobs: np.abs(x),
+    "Power": lambda layer, x, blobs: (
+        (layer.power_param.shift + layer.power_param.scale * x) ** layer.power_param.power
+    ),
+    "Concat": lambda layer, *bottoms, blobs: np.concatenate(bottoms, layer.concat_param.axis),
+    "Reshape": lambda layer, x, blobs: x.reshape(reshaped(x.shape, layer.reshape_param)),
+}
 
 
 @_rule
@@ -361,11 +326,6 @@ def Flatten(layer, x, blobs):
         _axis(axis, x) for axis in (layer.flatten_param.axis, layer.flatten_param.end_axis)
     )
     return x.reshape(*x.shape[:first], -1, *x.shape[last + 1 :])
-
-
-@_rule
-def Reshape(layer, x, blobs):
-    return x.reshape(reshaped(x.shape, layer.reshape_param))
 
 
 @_rule

@@ -2,8 +2,9 @@
 
 The table holds the part of BVLC/caffe, src/caffe/proto/caffe.proto, that describes networks for
 inference, and the fields that well-known forks add: `permute_param` and `norm_param` of SSD
-(weiliu89/caffe) and `ceil_mode` of pooling. A line is a message: its fields with number, type (`*`
-for repeated ones) and default, and its enums in braces. No generated module is involved, so any
+(weiliu89/caffe) and `ceil_mode` of pooling. What data, losses and other types that are not built
+have of their own is left out. A line is a message: its fields with number, type (`*` for repeated
+ones) and default, and its enums in braces. No generated module is involved, so any
 protobuf from 5.28 on will do, and nothing registers in protobuf's global pool.
 """
 
@@ -16,33 +17,21 @@ FILLERS = "weight_filler {} FillerParameter, bias_filler {} FillerParameter"
 
 # Layers' parameters: field, number in LayerParameter, number in V1LayerParameter, message.
 LAYER_FIELDS = """
-transform_param 100 36 TransformationParameter  loss_param 101 42 LossParameter
-accuracy_param 102 27 AccuracyParameter         argmax_param 103 23 ArgMaxParameter
 concat_param 104 9 ConcatParameter              convolution_param 106 10 ConvolutionParameter
-data_param 107 11 DataParameter                 dropout_param 108 12 DropoutParameter
-contrastive_loss_param 105 40 ContrastiveLossParameter
-dummy_data_param 109 26 DummyDataParameter      eltwise_param 110 24 EltwiseParameter
-exp_param 111 41 ExpParameter                   hdf5_data_param 112 13 HDF5DataParameter
-hdf5_output_param 113 14 HDF5OutputParameter    hinge_loss_param 114 29 HingeLossParameter
-image_data_param 115 15 ImageDataParameter      infogain_loss_param 116 16 InfogainLossParameter
+dropout_param 108 12 DropoutParameter           dummy_data_param 109 26 DummyDataParameter
+eltwise_param 110 24 EltwiseParameter           exp_param 111 41 ExpParameter
 inner_product_param 117 17 InnerProductParameter  lrn_param 118 18 LRNParameter
 memory_data_param 119 22 MemoryDataParameter    mvn_param 120 34 MVNParameter
 pooling_param 121 19 PoolingParameter           power_param 122 21 PowerParameter
 relu_param 123 30 ReLUParameter                 sigmoid_param 124 38 SigmoidParameter
 softmax_param 125 39 SoftmaxParameter           slice_param 126 31 SliceParameter
-tanh_param 127 37 TanHParameter                 threshold_param 128 25 ThresholdParameter
-window_data_param 129 20 WindowDataParameter    python_param 130 0 PythonParameter
-prelu_param 131 0 PReLUParameter                spp_param 132 0 SPPParameter
+tanh_param 127 37 TanHParameter                 prelu_param 131 0 PReLUParameter
 reshape_param 133 0 ReshapeParameter            log_param 134 0 LogParameter
-flatten_param 135 0 FlattenParameter            reduction_param 136 0 ReductionParameter
-embed_param 137 0 EmbedParameter                tile_param 138 0 TileParameter
-batch_norm_param 139 0 BatchNormParameter       elu_param 140 0 ELUParameter
-bias_param 141 0 BiasParameter                  scale_param 142 0 ScaleParameter
-input_param 143 0 InputParameter                crop_param 144 0 CropParameter
-parameter_param 145 0 ParameterParameter        recurrent_param 146 0 RecurrentParameter
-swish_param 147 0 SwishParameter                clip_param 148 0 ClipParameter
-permute_param 202 0 PermuteParameter            prior_box_param 203 0 PriorBoxParameter
-detection_output_param 204 0 DetectionOutputParameter  norm_param 206 0 NormalizeParameter
+flatten_param 135 0 FlattenParameter            batch_norm_param 139 0 BatchNormParameter
+elu_param 140 0 ELUParameter                    bias_param 141 0 BiasParameter
+scale_param 142 0 ScaleParameter                input_param 143 0 InputParameter
+crop_param 144 0 CropParameter                  permute_param 202 0 PermuteParameter
+norm_param 206 0 NormalizeParameter
 """
 PARAMETERS = re.findall(r"(\w+) (\d+) (\d+) (\w+)", LAYER_FIELDS)
 
@@ -91,52 +80,26 @@ blobs 50 BlobProto*, blobs_lr 51 float*, weight_decay 52 float*, rand_skip 53 ui
 det_fg_threshold 54 float 0.5, det_bg_threshold 55 float 0.5, det_fg_fraction 56 float 0.25, \
 det_context_pad 58 uint32 0, det_crop_mode 59 string warp, new_num 60 int32 0, \
 new_channels 61 int32 0, new_height 62 int32 0, new_width 63 int32 0, \
-shuffle_images 64 bool false, concat_dim 65 uint32 1, hdf5_output_param 1001 HDF5OutputParameter, \
+shuffle_images 64 bool false, concat_dim 65 uint32 1, \
 PoolMethod{{MAX 0 AVE 1 STOCHASTIC 2}}
-TransformationParameter: scale 1 float 1, mirror 2 bool false, crop_size 3 uint32 0, \
-mean_file 4 string, mean_value 5 float*, force_color 6 bool false, force_gray 7 bool false
-LossParameter: ignore_label 1 int32, normalization 3 NormalizationMode VALID, normalize 2 bool, \
-NormalizationMode{{FULL 0 VALID 1 BATCH_SIZE 2 NONE 3}}
-AccuracyParameter: top_k 1 uint32 1, axis 2 int32 1, ignore_label 3 int32
-ArgMaxParameter: out_max_val 1 bool false, top_k 2 uint32 1, axis 3 int32
 BatchNormParameter: use_global_stats 1 bool, moving_average_fraction 2 float 0.999, \
 eps 3 float 1e-5
 BiasParameter: axis 1 int32 1, num_axes 2 int32 1, filler 3 FillerParameter
-ClipParameter: min 1 float, max 2 float
 ConcatParameter: axis 2 int32 1, concat_dim 1 uint32 1
-ContrastiveLossParameter: margin 1 float 1.0, legacy_version 2 bool false
 ConvolutionParameter: num_output 1 uint32, bias_term 2 bool true, pad 3 uint32*, \
 kernel_size 4 uint32*, stride 6 uint32*, dilation 18 uint32*, pad_h 9 uint32 0, pad_w 10 uint32 0, \
 kernel_h 11 uint32, kernel_w 12 uint32, stride_h 13 uint32, stride_w 14 uint32, \
 group 5 uint32 1, {FILLERS.format(7, 8)}, engine 15 Engine DEFAULT, axis 16 int32 1, \
 force_nd_im2col 17 bool false, {ENGINE}
 CropParameter: axis 1 int32 2, offset 2 uint32*
-DataParameter: source 1 string, batch_size 4 uint32, rand_skip 7 uint32 0, backend 8 DB LEVELDB, \
-scale 2 float 1, mean_file 3 string, crop_size 5 uint32 0, mirror 6 bool false, \
-force_encoded_color 9 bool false, prefetch 10 uint32 4, DB{{LEVELDB 0 LMDB 1}}
-DetectionOutputParameter: num_classes 1 uint32, share_location 2 bool true, \
-background_label_id 3 int32 0, nms_param 4 NonMaximumSuppressionParameter, \
-save_output_param 5 SaveOutputParameter, code_type 6 CodeType CORNER, \
-variance_encoded_in_target 8 bool false, keep_top_k 7 int32 -1, confidence_threshold 9 float, \
-CodeType{{CORNER 1 CENTER_SIZE 2 CORNER_SIZE 3}}
 DropoutParameter: dropout_ratio 1 float 0.5
 DummyDataParameter: data_filler 1 FillerParameter*, shape 6 BlobShape*, num 2 uint32*, \
 channels 3 uint32*, height 4 uint32*, width 5 uint32*
 ELUParameter: alpha 1 float 1
 EltwiseParameter: operation 1 EltwiseOp SUM, coeff 2 float*, stable_prod_grad 3 bool true, \
 EltwiseOp{{PROD 0 SUM 1 MAX 2}}
-EmbedParameter: num_output 1 uint32, input_dim 2 uint32, bias_term 3 bool true, \
-{FILLERS.format(4, 5)}
 ExpParameter: base 1 float -1.0, scale 2 float 1.0, shift 3 float 0.0
 FlattenParameter: axis 1 int32 1, end_axis 2 int32 -1
-HDF5DataParameter: source 1 string, batch_size 2 uint32, shuffle 3 bool false
-HDF5OutputParameter: file_name 1 string
-HingeLossParameter: norm 1 Norm L1, Norm{{L1 1 L2 2}}
-ImageDataParameter: source 1 string, batch_size 4 uint32 1, rand_skip 7 uint32 0, \
-shuffle 8 bool false, new_height 9 uint32 0, new_width 10 uint32 0, is_color 11 bool true, \
-scale 2 float 1, mean_file 3 string, crop_size 5 uint32 0, mirror 6 bool false, \
-root_folder 12 string
-InfogainLossParameter: source 1 string, axis 2 int32 1
 InnerProductParameter: num_output 1 uint32, bias_term 2 bool true, {FILLERS.format(3, 4)}, \
 axis 5 int32 1, transpose 6 bool false
 InputParameter: shape 1 BlobShape*
@@ -146,10 +109,8 @@ norm_region 4 NormRegion ACROSS_CHANNELS, k 5 float 1, engine 6 Engine DEFAULT, 
 NormRegion{{ACROSS_CHANNELS 0 WITHIN_CHANNEL 1}}, {ENGINE}
 MemoryDataParameter: batch_size 1 uint32, channels 2 uint32, height 3 uint32, width 4 uint32
 MVNParameter: normalize_variance 1 bool true, across_channels 2 bool false, eps 3 float 1e-9
-NonMaximumSuppressionParameter: nms_threshold 1 float 0.3, top_k 2 int32, eta 3 float 1.0
 NormalizeParameter: across_spatial 1 bool true, scale_filler 2 FillerParameter, \
 channel_shared 3 bool true, eps 4 float 1e-10
-ParameterParameter: shape 1 BlobShape
 PermuteParameter: order 1 uint32*
 PoolingParameter: pool 1 PoolMethod MAX, pad 4 uint32 0, pad_h 9 uint32 0, pad_w 10 uint32 0, \
 kernel_size 2 uint32, kernel_h 5 uint32, kernel_w 6 uint32, stride 3 uint32 1, stride_h 7 uint32, \
@@ -158,34 +119,14 @@ round_mode 13 RoundMode CEIL, ceil_mode 1013 bool true, PoolMethod{{MAX 0 AVE 1 
 RoundMode{{CEIL 0 FLOOR 1}}, {ENGINE}
 PowerParameter: power 1 float 1.0, scale 2 float 1.0, shift 3 float 0.0
 PReLUParameter: filler 1 FillerParameter, channel_shared 2 bool false
-PriorBoxParameter: min_size 1 float*, max_size 2 float*, aspect_ratio 3 float*, flip 4 bool true, \
-clip 5 bool false, variance 6 float*, img_size 7 uint32, img_h 8 uint32, img_w 9 uint32, \
-step 10 float, step_h 11 float, step_w 12 float, offset 13 float 0.5
-PythonParameter: module 1 string, layer 2 string, param_str 3 string, \
-share_in_parallel 4 bool false
-RecurrentParameter: num_output 1 uint32 0, {FILLERS.format(2, 3)}, debug_info 4 bool false, \
-expose_hidden 5 bool false
-ReductionParameter: operation 1 ReductionOp SUM, axis 2 int32 0, coeff 3 float 1.0, \
-ReductionOp{{SUM 1 ASUM 2 SUMSQ 3 MEAN 4}}
 ReLUParameter: negative_slope 1 float 0, engine 2 Engine DEFAULT, {ENGINE}
 ReshapeParameter: shape 1 BlobShape, axis 2 int32 0, num_axes 3 int32 -1
-SaveOutputParameter: output_directory 1 string, output_name_prefix 2 string, \
-output_format 3 string, label_map_file 4 string, name_size_file 5 string, num_test_image 6 uint32
 ScaleParameter: axis 1 int32 1, num_axes 2 int32 1, filler 3 FillerParameter, \
 bias_term 4 bool false, bias_filler 5 FillerParameter
 SigmoidParameter: engine 1 Engine DEFAULT, {ENGINE}
 SliceParameter: axis 3 int32 1, slice_point 2 uint32*, slice_dim 1 uint32 1
 SoftmaxParameter: engine 1 Engine DEFAULT, axis 2 int32 1, {ENGINE}
-SPPParameter: pyramid_height 1 uint32, pool 2 PoolMethod MAX, engine 6 Engine DEFAULT, \
-PoolMethod{{MAX 0 AVE 1 STOCHASTIC 2}}, {ENGINE}
-SwishParameter: beta 1 float 1
 TanHParameter: engine 1 Engine DEFAULT, {ENGINE}
-ThresholdParameter: threshold 1 float 0
-TileParameter: axis 1 int32 1, tiles 2 int32
-WindowDataParameter: source 1 string, scale 2 float 1, mean_file 3 string, batch_size 4 uint32, \
-crop_size 5 uint32 0, mirror 6 bool false, fg_threshold 7 float 0.5, bg_threshold 8 float 0.5, \
-fg_fraction 9 float 0.25, context_pad 10 uint32 0, crop_mode 11 string warp, \
-cache_images 12 bool false, root_folder 13 string
 """
 
 
