@@ -20,18 +20,18 @@ __all__ = ["CHANNELS", "KINDS", "LEAST_SIZE", "PAIRS", "forward", "parts", "stat
 
 CHANNELS = {"relu1": 96, "relu2": 256, "relu3": 384, "relu4": 384, "relu5": 256}
 KINDS = ("mean", "maximum", "rms")
-# Two channels of relu5, each pair once; a channel is a pair with itself too.
+# Two channels of pool5, each pair once; a channel is a pair with itself too.
 PAIRS = np.triu_indices(CHANNELS["relu5"])
-LEAST_SIZE = 67  # below, relu5 has less than 3 x 3 positions
+LEAST_SIZE = 67  # below, pool5 has no position
 
 
 def parts():
-    """Return a dict from (layer, kind), or ("relu5", "pairs"), to its slice of the statistics."""
+    """Return a dict from (layer, kind), or ("pool5", "pairs"), to its slice of the statistics."""
     found, start = {}, 0
     for layer, channels in CHANNELS.items():
         for kind in KINDS:
             found[layer, kind] = slice(start, start := start + channels)
-    found["relu5", "pairs"] = slice(start, start + len(PAIRS[0]))
+    found["pool5", "pairs"] = slice(start, start + len(PAIRS[0]))
     return found
 
 
@@ -57,7 +57,7 @@ def forward(model):
             if layer.name in CHANNELS:
                 found += [tf.reduce_mean(x, (1, 2)), tf.reduce_max(x, (1, 2))]
                 found += [tf.sqrt(tf.reduce_mean(tf.square(x), (1, 2)))]
-            if layer.name == "relu5":
+            if layer.name == "pool5":
                 break
         shape = tf.shape(x)
         root = tf.reshape(tf.sqrt(x), (shape[0], shape[1] * shape[2], CHANNELS["relu5"]))
