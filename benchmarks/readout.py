@@ -165,7 +165,10 @@ def probabilities_of(variant, features, labels, train, test):
     z /= np.sqrt(z.shape[1])  # products of 1 for the kernel's scale
     machine = SVC(kernel="precomputed", decision_function_shape="ovr")
     machine.fit(z[train] @ z[train].T, labels[train])
-    return {}, softmax(machine.decision_function(z[test] @ z[train].T), axis=1)
+    scores = machine.decision_function(z[test] @ z[train].T)
+    if scores.ndim == 1:  # two classes
+        scores = np.stack([-scores, scores], axis=1)
+    return {}, softmax(scores, axis=1)
 
 
 def crossval(images, groups, variants, seeds, statistics, folder, about, progress=True):
