@@ -219,7 +219,7 @@ def crossval(images, groups, variants, seeds, statistics, folder, about, progres
                 columns = {
                     "image": np.array(images.names)[test], "seed": seed, "fold": fold,
                     "true": classes[images.labels[test]], "predicted": classes[predicted],
-                    "probability": found.max(axis=1).round(4),
+                    "probability": found.max(axis=1).astype(float).round(4),
                 }  # fmt: skip
                 predictions.append(pd.DataFrame(columns))
                 write_csv(folder / "predictions.csv", pd.concat(predictions))

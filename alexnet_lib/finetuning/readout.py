@@ -7,7 +7,7 @@ leave-one-out on the training images, which costs no second fit.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import cholesky, eigh, solve_triangular
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
@@ -62,37 +62,33 @@ def fit_readout(features, labels, shrinkages=SHRINKAGES):
     Raises:
         InputError: for other shapes, labels or shrinkages, or numbers that are not finite.
     """
-    z, labels = np.array(features, np.float32), np.asarray(labels)
-    _check(z, labels, shrinkages)
-    center, spread = z.mean(axis=0), z.std(axis=0)
-    # Constant features get no weight. Rounding alone gives them a little spread.
-    spread[spread <= 1e-5 * np.abs(center)] = np.inf
-    size = max(1, np.isfinite(spread).sum())
-    z -= center
-    z /= spread
-    rotation = None
-    if z.shape[1] > len(z):  # the images span few dimensions: rotate into these
-        energy, rotation = eigh(z @ z.T)
-        kept = energy > 1e-6 * max(energy[-1], 1e-30)
-        root, rotation = np.sqrt(energy[kept]), rotation[:, kept]
-        points, rotation = rotation * root, rotation / root
-    else:
-        points = z
-    counts = np.bincount(labels)
+    features, labels = np.asarray(features, np.float32), np.asarray(labels)
+    _check(features, labels, shrinkages)
+    center, spread = features.mean(axis=0), features.std(axis=0)
+    told = spread > 1e-5 * np.abs(center)  # the others are constant up to rounding
+    center, spread = center[told], spread[told]
+    z = (features[:, told] - center) / spread
+    images, size = z.shape
+    points = z
+    if size > images:  # as many dimensions as images say the same
+        products = z @ z.T
+        products.flat[:: images + 1] += 1e-6 * products.trace() / images
+        points = cholesky(products, lower=True)
+    counts = np.bincount(labels).astype(np.float32)
     means = (np.eye(len(counts), dtype=np.float32)[labels].T @ points) / counts[:, None]
     within = points - means[labels]
     variance, axes = np.zeros(within.shape[1]), np.eye(within.shape[1])
     if within.any():
-        variance, axes = eigh(within.T @ within / len(z))
+        variance, axes = eigh(within.T @ within / images)
     variance = np.maximum(variance, 0)
-    average = variance.sum() / size or 1.0  # 1 if the images of every class are alike
-    points, means = points @ axes, means @ axes
+    average = variance.sum() / max(size, 1) or 1.0  # 1 if the images of every class are alike
+    turned, means = points @ axes, means @ axes
     tested = counts[labels] > 1
-    best = (np.inf, max(shrinkages), float(size), np.nan)
+    best = (np.inf, max(shrinkages), float(max(size, 1)), np.nan)
     for shrinkage in shrinkages if tested.any() else ():
         width = (1 - shrinkage) * variance + shrinkage * average
         scale = np.sqrt(width)
-        distances = _left_out(points / scale, means / scale, labels, counts, 1 - shrinkage)[tested]
+        distances = _left_out(turned / scale, means / scale, labels, counts, 1 - shrinkage)[tested]
         loss, temperature = _temperature(distances, labels[tested])
         hits = np.mean(distances.argmin(axis=1) == labels[tested])
         best = min(best, (loss, shrinkage, temperature, float(hits)))
@@ -100,11 +96,12 @@ def fit_readout(features, labels, shrinkages=SHRINKAGES):
     width = (1 - shrinkage) * variance + shrinkage * average
     kernel = axes @ (means / width).T / temperature
     bias = -0.5 * (means**2 / width).sum(axis=1) / temperature
-    if rotation is not None:
-        kernel = z.T @ (rotation @ kernel)
-    kernel /= spread[:, None]
-    bias -= center @ kernel
-    return Readout(kernel.astype(np.float32), bias.astype(np.float32), shrinkage, accuracy)
+    if size > images:
+        kernel = z.T @ solve_triangular(points, kernel, trans="T", lower=True)
+    whole = np.zeros((len(told), kernel.shape[1]), np.float32)
+    whole[told] = kernel / spread[:, None]
+    bias -= center @ whole[told]
+    return Readout(whole, bias.astype(np.float32), shrinkage, accuracy)
 
 
 def _check(features, labels, shrinkages):
