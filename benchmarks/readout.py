@@ -51,7 +51,7 @@ class Variant(NamedTuple):
 
     sizes: tuple = (227, 320, 448)
     views: int = VIEWS
-    statistics: tuple = SINGLE + PAIRS
+    statistics: tuple = SINGLE
     shrinkages: tuple | None = None
     classifier: str = "readout"
 
@@ -60,14 +60,15 @@ RECIPE = Variant()
 VARIANTS = {
     "recipe": RECIPE,
     "one size, one view": RECIPE._replace(sizes=(227,), views=1),
+    "one size, one view, and pairs": Variant((227,), 1, SINGLE + PAIRS),
     "one size": RECIPE._replace(sizes=(227,)),
     "size 320": RECIPE._replace(sizes=(320,)),
     "size 448": RECIPE._replace(sizes=(448,)),
     "two sizes": RECIPE._replace(sizes=(227, 320)),
     "one view": RECIPE._replace(views=1),
     "pairs alone": RECIPE._replace(statistics=PAIRS),
-    "no pairs": RECIPE._replace(statistics=SINGLE),
-    "no pairs, relu5 alone": RECIPE._replace(statistics=OF_RELU5),
+    "and pairs": RECIPE._replace(statistics=SINGLE + PAIRS),
+    "relu5 alone": RECIPE._replace(statistics=OF_RELU5),
     "mean of relu5 alone": RECIPE._replace(statistics=OF_RELU5[:1]),
     "shrinkage 0.1": RECIPE._replace(shrinkages=(0.1,)),
     "shrinkage 0.3": RECIPE._replace(shrinkages=(0.3,)),

@@ -92,6 +92,17 @@ def test_constant_features_count_for_nothing():
     np.testing.assert_allclose(readout.kernel[:20], fit_readout(x, labels).kernel, rtol=1e-3)
 
 
+def test_many_features_that_nearly_agree_and_images_that_do():
+    generator = np.random.default_rng(0)
+    common = generator.normal(size=(300, 1))
+    x = common + 1e-3 * generator.normal(size=(300, 6000))
+    labels = np.arange(300) % 3
+    x += 1e-2 * generator.normal(size=(3, 6000))[labels]
+    x[150:] = x[:150]
+    readout = fit_readout(x, labels)
+    assert np.mean(readout.predict_proba(x).argmax(axis=1) == labels) == 1
+
+
 def test_images_that_are_all_alike_give_equal_probabilities():
     readout = fit_readout(np.full((6, 4), 7.0), np.arange(6) % 3)
     np.testing.assert_allclose(readout.predict_proba(np.eye(4)), 1 / 3, rtol=1e-6)

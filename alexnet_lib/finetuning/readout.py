@@ -69,13 +69,17 @@ def fit_readout(features, labels, shrinkages=SHRINKAGES):
     center, spread = center[told], spread[told]
     z = (features[:, told] - center) / spread
     images, size = z.shape
-    points = z
     if size > images:  # as many dimensions as images say the same
-        products = z @ z.T
+        products = np.zeros((images, images))  # in double precision, or it may not be definite
+        for start in range(0, size, 4096):
+            block = z[:, start : start + 4096].astype(float)
+            products += block @ block.T
         products.flat[:: images + 1] += 1e-6 * products.trace() / images
         points = cholesky(products, lower=True)
-    counts = np.bincount(labels).astype(np.float32)
-    means = (np.eye(len(counts), dtype=np.float32)[labels].T @ points) / counts[:, None]
+    else:
+        points = z.astype(float)
+    counts = np.bincount(labels)
+    means = (np.eye(len(counts))[labels].T @ points) / counts[:, None]
     within = points - means[labels]
     variance, axes = np.zeros(within.shape[1]), np.eye(within.shape[1])
     if within.any():
@@ -97,7 +101,7 @@ def fit_readout(features, labels, shrinkages=SHRINKAGES):
     kernel = axes @ (means / width).T / temperature
     bias = -0.5 * (means**2 / width).sum(axis=1) / temperature
     if size > images:
-        kernel = z.T @ solve_triangular(points, kernel, trans="T", lower=True)
+        kernel = z.T @ solve_triangular(points, kernel, trans="T", lower=True).astype(np.float32)
     whole = np.zeros((len(told), kernel.shape[1]), np.float32)
     whole[told] = kernel / spread[:, None]
     bias -= center @ whole[told]
