@@ -38,7 +38,7 @@ book: $(INSTALLED) ## Run every notebook, build the book and check every link in
 
 .PHONY: test
 test: $(INSTALLED) ## Test the library, then run every notebook against its stored outputs
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: browse
 browse: $(INSTALLED) ## Read the built book in headless Chromium [SHOTS=folder for pictures]
@@ -52,12 +52,16 @@ data: $(INSTALLED) ## Download the UC Merced images and the official weights (57
 bench: $(INSTALLED) ## Measure speed and memory
 	@$(BIN)/python -m benchmarks
 
+.PHONY: bench-check
+bench-check: $(INSTALLED) ## Run every benchmark small: is it right, does it measure what it says?
+	@$(BIN)/python -m pytest benchmarks
+
 .PHONY: notebooks
 notebooks: $(INSTALLED) ## Run every notebook in place and store its outputs
 	@$(BIN)/python book/scripts/execute.py
 
 .PHONY: new-chapter
-new-chapter: $(INSTALLED) ## Begin a chapter: NAME=11_my_topic TITLE="Do something"
+new-chapter: $(INSTALLED) ## Begin a chapter: NAME=12_my_topic TITLE="Do something"
 	@$(BIN)/python book/scripts/new_chapter.py "$$NAME" "$$TITLE"
 
 .PHONY: figures

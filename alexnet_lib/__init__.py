@@ -1,6 +1,6 @@
-"""Move Caffe's AlexNet to TensorFlow, be sure that it is right, and fine-tune it.
+"""Port Caffe's networks to TensorFlow, prove that the port is right, and fine-tune them.
 
-Public names are found on first use, so that reading a `.caffemodel` does not load TensorFlow.
+Names are imported on first use, so reading a `.caffemodel` does not load TensorFlow.
 """
 
 import importlib
@@ -9,42 +9,39 @@ import wrapt
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "errors": ["AlexNetError"],
-    "port.architecture": ["LAYERS", "describe", "prototxt"],
-    "port.caffemodel": ["CaffeModelError", "read_caffemodel", "write_caffemodel"],
-    "finetuning.classifier": ["Classifier", "load_classifier", "save_classifier"],
-    "finetuning.cross_validation": ["crossval"],
-    "images.folder": ["Images", "duplicate_groups", "find_ucmerced", "read_folder"],
-    "finetuning.replicas": ["WorkerLost", "default_strategy"],
-    "finetuning.evaluation": ["Evaluation", "evaluate", "wilson_interval"],
-    "images.features": ["Features", "compute_features", "load_features", "save_features"],
-    "files": ["data_directory", "find_caffemodel"],
-    "images.preprocessing": ["preprocess_input", "read_image"],
-    "port.compilation": ["compiled"],
-    "port.layers": [
-        "FullyConnected",
-        "GroupedConv2D",
-        "LocalResponseNormalization",
-        "local_response_normalization",
-    ],
-    "port.alexnet": ["AlexNet", "decode_predictions", "load_weights"],
-    "images.batches": ["augment", "eight_views", "image_dataset", "record_dataset"],
-    "images.records": ["check_records", "read_records", "write_records"],
-    "images.splits": ["apply_split", "k_folds", "read_split", "split", "write_split"],
-    "finetuning.recipes": ["RECIPES", "Recipe"],
-    "finetuning.runs": ["fresh_model", "train_classifier"],
-    "finetuning.trainer": ["TrainingDiverged"],
-    "finetuning.training": ["finetune"],
-    "teaching.stand_in": ["stand_in_weights"],
-    "port.layouts": [
-        "caffe_to_tensorflow",
-        "load_npz",
-        "save_npz",
-        "tensorflow_to_caffe",
-    ],
+# The names that README and FAQ use, and where they are. Chapters import by full path, such as
+# `from alexnet_lib.port.layers import GroupedConv2D`, which names the file to open.
+_HOME_OF = {
+    "AlexNet": "port.alexnet",
+    "AlexNetError": "errors",
+    "Classifier": "finetuning.classifier",
+    "GroupedConv2D": "port.layers",
+    "LAYERS": "port.architecture",
+    "LocalResponseNormalization": "port.layers",
+    "RECIPES": "finetuning.recipes",
+    "Recipe": "finetuning.recipes",
+    "TrainingDiverged": "finetuning.trainer",
+    "caffe_to_tensorflow": "port.layouts",
+    "crossval": "finetuning.cross_validation",
+    "data_directory": "files",
+    "decode_predictions": "port.alexnet",
+    "describe": "port.architecture",
+    "evaluate": "finetuning.evaluation",
+    "load_classifier": "finetuning.classifier",
+    "load_features": "images.features",
+    "load_npz": "port.layouts",
+    "load_weights": "port.alexnet",
+    "preprocess_input": "images.preprocessing",
+    "prove": "port.prove",
+    "read_caffemodel": "port.caffemodel",
+    "read_folder": "images.folder",
+    "read_image": "images.preprocessing",
+    "save_classifier": "finetuning.classifier",
+    "save_npz": "port.layouts",
+    "tensorflow_to_caffe": "port.layouts",
+    "train_classifier": "finetuning.runs",
+    "write_caffemodel": "port.caffemodel",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)
 
 
@@ -62,6 +59,7 @@ def __dir__():
 
 @wrapt.when_imported("keras")
 def _register_layers(keras):
-    """Make our layers known as soon as Keras is there, so that saved models just load."""
+    """Register our layers as soon as Keras is imported, so that saved models load."""
     if keras.backend.backend() == "tensorflow":
         importlib.import_module(f"{__name__}.port.layers")
+        importlib.import_module(f"{__name__}.port.caffe_layers")

@@ -11,8 +11,8 @@ class AlexNetError(Exception):
 
 
 class InputError(AlexNetError, ValueError):
-    """An argument or a file's content is not what it must be."""
+    """An argument or the content of a file is invalid."""
 
 
 class MissingFileError(AlexNetError, FileNotFoundError):
-    """A file or folder is not there; the message says what brings it."""
+    """A file or folder is missing; the message says how to get it."""

@@ -3,17 +3,20 @@
 import contextlib
 import hashlib
 import os
+import platform
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import platformdirs
+from tqdm import tqdm
 
 from alexnet_lib.errors import InputError, MissingFileError
 
 __all__ = [
     "CAFFEMODEL",
     "CAFFEMODEL_SHA1",
-    "CARRIED",
     "RESULTS",
     "UCMERCED_CLASSIFIER",
     "atomic_path",
@@ -21,21 +24,22 @@ __all__ = [
     "data_directory",
     "find_caffemodel",
     "find_imagenet_weights",
-    "prefix_errors",
-    "write_csv",
+    "versions",
 ]
 
 _PACKAGE = Path(__file__).resolve().parent
 _INSTALLED = (_PACKAGE / "data").is_dir()  # from a wheel, which carries a copy of a clone's data/
+#: The folder of the data that the library carries.
 CARRIED = (_PACKAGE if _INSTALLED else _PACKAGE.parent) / "data"
-# Results of the book's runs, with settings, seeds and versions; only in a clone.
+#: Results of the book's runs, with settings, seeds and versions; only in a clone.
 RESULTS = CARRIED / "results"
-# All layers fine-tuned on UC Merced, with a small head, stored in half precision:
-# python -m alexnet_lib finetune -o runs/small --recipe all-layers --fc-units 256 --float16
+#: All layers fine-tuned on UC Merced, with a small head, stored in half precision: ``finetune -o
+#: runs/small --recipe all-layers --fc-units 256 --float16`` wrote it.
 UCMERCED_CLASSIFIER = CARRIED / "ucmerced_classifier.npz"
 
+#: Name of BVLC's official weights file.
 CAFFEMODEL = "bvlc_alexnet.caffemodel"
-# From BVLC/caffe, models/bvlc_alexnet/readme.md; the model is released for unrestricted use.
+#: From BVLC/caffe, models/bvlc_alexnet/readme.md; the model is released for unrestricted use.
 CAFFEMODEL_SHA1 = "9116a64c0fbe4459d18f4bb6b56d647b63920377"
 
 
@@ -87,6 +91,20 @@ def write_csv(path, table):
         table.to_csv(partial, index=False)
 
 
+def in_threads(function, items, what):
+    """Yield `function(item)` in order, run in threads, with a progress bar on a terminal.
+
+    Args:
+        function: called with each item; it should release Python's lock, as OpenCV does.
+        items: a sequence.
+        what: the bar's title.
+    """
+    with ThreadPoolExecutor() as pool:
+        yield from tqdm(
+            pool.map(function, items), what, len(items), unit="images", disable=None, leave=False
+        )
+
+
 def checksum(path, algorithm="sha1"):
     """Return a file's checksum as a hexadecimal string; `hashlib` lists the algorithms."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
@@ -94,6 +112,16 @@ def checksum(path, algorithm="sha1"):
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def versions(*packages):
+    """Return the versions of what decides a result's digits, and of other packages.
+
+    Returns:
+        A dict from "python" and each package's name to its version.
+    """
+    names = ("tensorflow", "keras", "numpy", "opencv-python-headless", *packages)
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
 def find_caffemodel():

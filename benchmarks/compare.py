@@ -8,15 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_lib.files import atomic_path
+from alexnet_lib.files import atomic_path, versions
 
-PACKAGES = ("numpy", "tensorflow", "keras", "onnxruntime", "opencv-python-headless", "protobuf")
 LIMIT = 1e-5  # what counts as the same float32 result
 PEAK = "SGEMM peak"
 PAUSE = 0.05  # seconds
@@ -201,8 +199,7 @@ def machine():
     if cpuinfo.exists():
         lines = cpuinfo.read_text().splitlines()
         cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), cpu)
-    versions = {package: metadata.version(package) for package in PACKAGES}
-    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), **versions}
+    return {"cpu": cpu, "cores": os.cpu_count(), **versions("onnxruntime", "protobuf")}
 
 
 def write(path, records, about):

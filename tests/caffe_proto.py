@@ -52,6 +52,8 @@ FIELDS = {
         "data": (5, "float*"),
         "shape": (7, "BlobShape"),
         "double_data": (8, "double*"),
+        "raw_data_type": (10, "int32"),  # this and the next are NVIDIA's; an enum there
+        "raw_data": (12, "bytes"),
     },
     "BlobShape": {"dim": (1, "int64*")},
     # BlobProto's gradients, declared apart: a reader of weights passes over them unread.
@@ -134,6 +136,10 @@ def _blob(blob):
         shape = tuple(getattr(blob, name) for name in legacy)
     else:
         shape = tuple(blob.shape.dim)
+    with np.errstate(all="ignore"):
+        if blob.HasField("raw_data"):
+            kind = ("<f8", "<f4", "<f2")[blob.raw_data_type]
+            return shape, np.frombuffer(blob.raw_data, kind).astype("<f4")
     if blob.double_data:
         doubles = np.array(list(blob.double_data), "<u8").view("<f8")
         with np.errstate(all="ignore"):

@@ -33,12 +33,25 @@ def small_features():
     return Features(codes, 0.02, labels, ("a", "b"), names)
 
 
+def noise_features(labels):
+    """Features of noise of two classes, in eight views; image 3, of class 0, is called a/3."""
+    codes = np.random.default_rng(0).integers(0, 50, (8, len(labels), 6, 6, 256), np.uint8)
+    names = tuple(f"{'ab'[label]}/{i}" for i, label in enumerate(labels))
+    return Features(codes, 0.05, np.array(labels), ("a", "b"), names)
+
+
+def write_image(path, pixels):
+    """Write an image, uint8 (height, width, 3), BGR; where the ending tells no format, as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ending = path.suffix if path.suffix in (".tif", ".webp", ".jpg", ".bmp") else ".png"
+    path.write_bytes(cv2.imencode(ending, pixels)[1].tobytes())
+
+
 def write_pictures(folder, per_class=8, side=64):
     """Write as many dark as light pictures into class folders; return `folder`."""
     generator = np.random.default_rng(0)
     for kind, mean in (("dark", 60), ("light", 180)):
-        (folder / kind).mkdir(parents=True)
         for i in range(per_class):
             pixels = np.clip(generator.normal(mean, 20, (side, side, 3)), 0, 255).astype(np.uint8)
-            cv2.imwrite(str(folder / kind / f"{i}.png"), pixels)
+            write_image(folder / kind / f"{i}.png", pixels)
     return folder

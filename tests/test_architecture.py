@@ -2,8 +2,7 @@
 
 import pytest
 
-from alexnet_lib import LAYERS, describe, prototxt
-from alexnet_lib.port.architecture import weight_layers
+from alexnet_lib.port.architecture import LAYERS, describe, prototxt, weight_layers
 
 # Name: output shape, parameters, multiply-accumulates; published with the network.
 PUBLISHED = {

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
-from datetime import datetime, timezone
+import sys
 from types import SimpleNamespace
 
 import build
 import execute
 import execution_report as report
+import install
 import nbformat
 import pytest
+from console import ANSI_COLOUR, Screen
+from install import Counter
 from nbformat import v4
 
 NOTEBOOKS = sorted((build.ROOT / "notebooks").glob("*.ipynb"))
@@ -147,6 +150,124 @@ def test_failed_cell_is_shown(book, capsys):
     assert "Traceback ..." not in shown
 
 
+NOTEBOOK = "notebooks/01_one.ipynb"
+LINES = f"""\
+Running Sphinx v7.4.7
+WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
+{build.ROOT}/{NOTEBOOK}: Executing notebook using local CWD [mystnb]
+{build.ROOT}/{NOTEBOOK}: Executed notebook in 12.34 seconds [mystnb]
+{build.ROOT}/notebooks/02_two.ipynb: Using cached notebook: ID=3 [mystnb]
+{build.ROOT}/notebooks/03_three.ipynb: Executing notebook using local CWD [mystnb]
+\x1b[31m{build.ROOT}/notebooks/03_three.ipynb: WARNING: Executing notebook failed: X\x1b[0m
+"""
+
+
+def pretend(monkeypatch, tmp_path, text, status):
+    """Have a program write the text in Jupyter Book's place; build, and return faults and log."""
+    program = tmp_path / "bin" / "jupyter-book"
+    program.parent.mkdir()
+    code = f"import sys; sys.stdout.write({text!r}); sys.exit({status})"
+    program.write_text(f"#!{sys.executable}\n{code}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(build.sys, "executable", str(program.with_name("python")))
+    log = tmp_path / "log" / "book.txt"
+    (tmp_path / "notebooks").mkdir()
+    for name in ("01_one", "02_two", "03_three"):
+        (tmp_path / "notebooks" / f"{name}.ipynb").touch()
+    return build.run_jupyter_book(tmp_path, Screen(), log), log.read_text()
+
+
+def test_screen_shows_chapters_and_the_log_has_everything(monkeypatch, tmp_path, capsys):
+    faults, log = pretend(monkeypatch, tmp_path, LINES, 1)
+    assert capsys.readouterr().out.splitlines() == [
+        f"[1/3] {NOTEBOOK}  12 s",
+        "[2/3] notebooks/02_two.ipynb  not changed, not run",
+        "[3/3] notebooks/03_three.ipynb  failed",
+    ]
+    assert log == ANSI_COLOUR.sub("", LINES)
+    assert faults == ["notebooks/03_three.ipynb: WARNING: Executing notebook failed: X"]
+
+
+def test_build_that_breaks_off_shows_the_end_of_the_log(monkeypatch, tmp_path):
+    (fault,), _ = pretend(monkeypatch, tmp_path, "begun\nMemoryError\n", 3)
+    assert fault.startswith("jupyter-book broke off")
+    assert fault.endswith("begun\nMemoryError")
+
+
+def test_failed_build_names_the_log(monkeypatch, tmp_path, capsys):
+    log = build.ROOT / "_build" / "log" / "test.txt"
+    monkeypatch.setattr(build, "LOG", log)
+    monkeypatch.setattr(build, "clear_stale", lambda folder, key: None)
+    monkeypatch.setattr(build, "cache_key", lambda root: "key")
+
+    def fail(root, screen):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("begun\n")
+        return ["index.md: WARNING: one"]
+
+    monkeypatch.setattr(build, "run_jupyter_book", fail)
+    monkeypatch.setattr(build, "check_executed", lambda root, executed: [])
+    monkeypatch.setattr(build, "check_pages", lambda html, pages: [])
+    try:
+        assert build.main() == 1
+    finally:
+        log.unlink()
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "  index.md: WARNING: one",
+        "The whole log is in _build/log/test.txt",
+    ]
+
+
+def test_terminal_has_one_line_that_changes(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    screen = Screen()
+    screen.update("1 of 2")
+    screen.update("2 of 2")
+    screen.print("done")
+    assert capsys.readouterr().out == "\r\x1b[K1 of 2\r\x1b[K2 of 2\r\x1b[Kdone\n"
+
+
+PIP = """\
+Ignoring appnope: markers 'sys_platform == "darwin"' don't match your environment
+Collecting absl-py==2.5.1 (from -r requirements.txt (line 3))
+  Downloading absl_py-2.5.1-py3-none-any.whl.metadata (3.3 kB)
+Requirement already satisfied: click==8.5.1 in ./.venv (from -r requirements.txt (line 4)) (8.5.1)
+Using cached absl_py-2.5.1-py3-none-any.whl (137 kB)
+Installing collected packages: absl-py, click
+"""
+
+
+def test_installation_counts_packages(tmp_path):
+    site = tmp_path / "lib" / "python3.12" / "site-packages"
+    (site / "pip-25.0.dist-info").mkdir(parents=True)
+    counter = Counter("# made\nabsl-py==2.5.1\nappnope==1 ; x\nclick==8.5.1\n", tmp_path)
+    shown = []
+    for line in PIP.splitlines():
+        counter.note(line)
+        shown.append(str(counter).strip())
+    assert [shown[0], shown[3], shown[4]] == [
+        "found 0 of 2 packages", "found 2 of 2 packages", "downloaded 1 of 2 packages",
+    ]  # fmt: skip
+    (site / "click-8.5.1.dist-info").mkdir()
+    assert str(counter).strip() == "installed 1 of 2 packages"
+
+
+def test_installation_that_fails_shows_why_and_names_the_log(monkeypatch, tmp_path, capsys):
+    (tmp_path / "requirements.txt").write_text("absl-py==2.5.1\n")
+    monkeypatch.setattr(install, "ROOT", tmp_path)
+    monkeypatch.setattr(install, "LOG", tmp_path / "install.txt")
+
+    def fail(command, log, note, tick):
+        log.write_text("ERROR: No matching distribution\n")
+        return 1
+
+    monkeypatch.setattr(install, "run_logged", fail)
+    assert install.main() == 1
+    *_, first, _, last = capsys.readouterr().out.splitlines()
+    assert first == f"Could not be installed. The last lines of {tmp_path / 'install.txt'}:"
+    assert last == "ERROR: No matching distribution"
+
+
 PAGES = {
     "index.html": '<h2 id="top">T</h2><a href="sub/a%20b.html#x">a</a><a href="#top">t</a>',
     "sub/a b.html": '<p id="x"><img src="../dot.png" alt="A dot."><a href="https://example.org">far</a>',
@@ -242,24 +363,10 @@ def test_stored_notebooks_are_tidied():
     assert "version" not in notebook.metadata.language_info
 
 
-def test_status_tells_fresh_runs_from_cached_ones():
-    started = datetime(2026, 1, 2, tzinfo=timezone.utc)
-    seen = {}
-    for day in (1, 3):
-        at = datetime(2026, 1, day, 12, 30, tzinfo=timezone.utc)
-        run = {"mtime": at.timestamp(), "runtime": 7.4, "succeeded": True, "error": None}
-        seen[day] = report.run_row(run, "A & B", "../x.html", started)
-    link = '<a href="../x.html">A &amp; B</a>'
-    assert seen[1] == (
-        link, "passed", "7 s", "2026-01-01 12:30 UTC", "an earlier build, unchanged since"
-    )  # fmt: skip
-    assert seen[3] == (link, "passed", "7 s", "2026-01-03 12:30 UTC", "this build")
-
-
-def test_status_tells_what_failed():
-    run = {"mtime": 0, "runtime": 1.0, "succeeded": False, "error": "CellTimeoutError"}
-    row = report.run_row(run, "A", "a.html", datetime.fromtimestamp(0, timezone.utc))
-    assert row[1] == "failed: CellTimeoutError"
+def test_status_lists_the_packages_of_pyproject():
+    packages = report.packages()
+    assert {"tensorflow", "keras", "jupyter-book"} <= set(packages)
+    assert not {"pytest", "ruff"} & set(packages)
 
 
 def test_status_names_real_data_by_checksum(tmp_path, monkeypatch):
@@ -271,7 +378,7 @@ def test_status_names_real_data_by_checksum(tmp_path, monkeypatch):
     image.write_bytes(b"sand")
     listed = f"{hashlib.sha256(b'sand').hexdigest()}  beach/beach00.tif\n"
     text = report.describe_data()
-    assert f"another file than BVLC's, SHA-1 <code>{hashlib.sha1(b'weights').hexdigest()}" in text
+    assert f"another file than BVLC's, SHA-1 `{hashlib.sha1(b'weights').hexdigest()}" in text
     assert "1 images of UC Merced" in text
     assert hashlib.sha256(listed.encode()).hexdigest() in text
 

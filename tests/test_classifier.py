@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from alexnet_lib import AlexNet, load_npz, save_npz
 from alexnet_lib.finetuning.classifier import (
     UCMERCED_CLASSIFIER,
     Classifier,
@@ -11,8 +10,10 @@ from alexnet_lib.finetuning.classifier import (
     save_classifier,
 )
 from alexnet_lib.finetuning.evaluation import evaluate
-from alexnet_lib.images.folder import find_ucmerced, read_folder
+from alexnet_lib.images.folder import read_folder
 from alexnet_lib.images.splits import apply_split, read_split
+from alexnet_lib.port.alexnet import AlexNet
+from alexnet_lib.port.layouts import load_npz, save_npz
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,8 @@ def test_the_books_own_is_small():
     assert model.get_layer("fc8").units == 21
 
 
-def test_the_books_own_knows_the_test_images():
-    folder = find_ucmerced()
-    if folder is None:
-        pytest.skip("no UC Merced images in the data directory")
-    images = read_folder(folder)
+def test_the_books_own_knows_the_test_images(ucmerced):
+    images = read_folder(ucmerced)
     model, classes = load_classifier()
     assert classes == images.classes
     test = apply_split(images, read_split())["test"]

@@ -1,53 +1,61 @@
 """Cross-validation tests every image once, and the command line goes from folder to prediction."""
 
 import json
+import re
 import shutil
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
-from small import write_pictures
+from running import run_command
+from small import small_network, write_pictures
 
-from alexnet_lib import AlexNet
-from alexnet_lib.__main__ import main
 from alexnet_lib.files import UCMERCED_CLASSIFIER
 from alexnet_lib.finetuning import cross_validation, runs
 from alexnet_lib.finetuning.recipes import CONVOLUTIONS, FC, Recipe
 from alexnet_lib.images.folder import read_folder
+from alexnet_lib.port.alexnet import AlexNet
 
 RECIPE = Recipe(learning_rate=3e-3, batch_size=16, epochs=2)
 
 
 @pytest.fixture
-def small_network(monkeypatch):
+def tiny(monkeypatch):
+    """A tiny network in place of `fresh_model`."""
+
+    def build(classes, seed=0, weights=None, fc_units=None):
+        return small_network(classes, units=8)
+
+    for module in (runs, cross_validation):
+        monkeypatch.setattr(module, "fresh_model", build)
+
+
+@pytest.fixture
+def light_head(monkeypatch):
     """AlexNet with fresh convolutions and a head of few units, in place of `fresh_model`."""
 
     def build(classes, seed=0, weights=None, fc_units=None):
         keras.utils.set_random_seed(seed)
         return AlexNet(classes=classes, fc_units=8)
 
-    for module in (runs, cross_validation):
-        monkeypatch.setattr(module, "fresh_model", build)
-    return build
+    monkeypatch.setattr(runs, "fresh_model", build)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twenty dark and twenty light images, two of them the same."""
-    folder = write_pictures(tmp_path / "images", per_class=20, side=40)
+    """Ten dark and ten light images, two of them the same."""
+    folder = write_pictures(tmp_path / "images", per_class=10, side=40)
     shutil.copy(folder / "dark" / "3.png", folder / "dark" / "7.png")
     return folder
 
 
-def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
-    small_network, folder, tmp_path, monkeypatch
-):
+@pytest.mark.usefixtures("tiny")
+def test_every_image_is_tested_once_by_a_network_that_never_saw_it(folder, tmp_path, monkeypatch):
     images = read_folder(folder)
     assert runs.stages_of(RECIPE) == [RECIPE]
-    [features] = runs.data_of_stages([RECIPE], images, small_network(2))
-    assert features.codes.shape == (8, 40, 6, 6, 256)
+    [features] = runs.data_of_stages([RECIPE], images, small_network())
+    assert features.codes.shape == (8, 20, 6, 6, 256)
     seen = []
     finetune = runs.finetune
 
@@ -56,19 +64,19 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
         return finetune(model, train, validation, *args, **options)
 
     monkeypatch.setattr(runs, "finetune", spy)
-    same = np.arange(40)
+    same = np.arange(20)
     same[images.names.index("dark/7")] = images.names.index("dark/3")
     folds, predictions = cross_validation.crossval(
-        features, RECIPE, k=4, views=8, groups=same, folder=tmp_path / "results", progress=False
+        features, RECIPE, k=3, views=8, groups=same, folder=tmp_path / "results", progress=False
     )
     assert sorted(predictions["image"]) == sorted(images.names)
     for fold, (train, validation) in enumerate(seen):
         test = predictions.loc[predictions["fold"] == fold, "image"]
         names = [set(train), set(validation), set(test)]
-        assert sum(map(len, names)) == len(set.union(*names)) == 40
+        assert sum(map(len, names)) == len(set.union(*names)) == 20
         # The pair of the same image is always on one side.
         assert sum({"dark/3", "dark/7"} <= part for part in names) == 1
-    assert folds["test"].sum() == 40
+    assert folds["test"].sum() == 20
     right = (predictions["true"] == predictions["predicted"]).groupby(predictions["fold"]).mean()
     assert right.tolist() == pytest.approx(folds["accuracy_8"].tolist())
     assert {"accuracy_1", "val_accuracy"} <= set(folds)
@@ -77,9 +85,9 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
     path = tmp_path / "results" / "folds.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
     seen.clear()
-    options = {"k": 4, "views": 8, "groups": same, "folder": path.parent, "progress": False}
+    options = {"k": 3, "views": 8, "groups": same, "folder": path.parent, "progress": False}
     resumed = cross_validation.crossval(features, RECIPE, **options)
-    assert len(seen) == 2
+    assert len(seen) == 1
     for table, whole in zip(resumed, (folds, predictions), strict=True):
         pd.testing.assert_frame_equal(table, whole, check_dtype=False, rtol=1e-6)
     with pytest.raises(ValueError, match=r"folds\.csv: results of another run: differs in seed"):
@@ -88,23 +96,19 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(
     stored = pd.read_csv(tmp_path / "results" / "folds.csv")
     assert stored["tensorflow"].str.count(r"\.").min() >= 2
     assert json.loads(stored["recipes"][0])[0]["learning_rate"] == 3e-3
-    assert len(pd.read_csv(tmp_path / "results" / "predictions.csv")) == 40
+    assert len(pd.read_csv(tmp_path / "results" / "predictions.csv")) == 20
 
 
-def test_a_head_learns_on_features_before_the_convolutions_see_images(small_network, folder):
+def test_a_head_learns_on_features_before_the_convolutions_see_images(folder):
     images = read_folder(folder)
     stages = runs.stages_of("all-layers")
     assert [recipe.layers for recipe in stages] == [FC, CONVOLUTIONS + FC]
-    features, same = runs.data_of_stages(stages, images, small_network(2))
+    features, same = runs.data_of_stages(stages, images, small_network())
     assert same is images
     assert (features.layer, features.views, features.names) == ("pool5", 8, images.names)
     assert runs.data_of_stages([RECIPE], features, None) == [features]
     with pytest.raises(ValueError, match=r"conv1, conv2, .* cannot train on features"):
         runs.data_of_stages(stages, features, None)
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -114,48 +118,52 @@ def weights(tmp_path):
     return tmp_path / "any.npz"
 
 
-@pytest.mark.usefixtures("small_network")
+@pytest.mark.usefixtures("light_head")
 def test_from_folder_to_prediction(folder, weights, tmp_path):
     output = tmp_path / "run"
     options = ["finetune", folder, "-o", output, "--epochs", 2, "--weights", weights]
-    first = run(*options)
+    first = run_command(*options)
     assert first.exit_code == 0, first.output
-    assert "on 4 images (95 % interval" in first.output
+    assert "on 2 images (95 % interval" in first.output
     for name in ("classifier.npz", "settings.json", "split.csv", "history.csv", "best.npz"):
         assert (output / name).is_file(), name
     assert len(pd.read_csv(output / "history.csv")) == 2
     kept = (output / "split.csv").read_bytes()
-    other = run(*options, "--seed", 1)
+    other = run_command(*options, "--seed", 1)
     assert "split.csv: split of another run" in other.output
     assert (output / "split.csv").read_bytes() == kept
-    again = run(*options)  # everything is there: nothing is trained anew
+    again = run_command(*options)  # everything is there: nothing is trained anew
     assert again.exit_code == 0, again.output
-    accuracy = next(line for line in again.output.splitlines() if line.startswith("accuracy"))
-    own = run(*options[:3], tmp_path / "own", *options[4:], "--split", output / "split.csv")
+    accuracy = re.search(r"accuracy \S+ on 2 images .*", again.output)[0]
+    own = run_command(*options[:3], tmp_path / "own", *options[4:], "--split", output / "split.csv")
     assert accuracy in own.output
     assert (tmp_path / "own" / "split.csv").read_bytes() == kept
 
     tables = tmp_path / "tables"
-    judged = run("evaluate", folder, "-m", output, "--split", output / "split.csv", "-o", tables)
+    judged = run_command(
+        "evaluate", folder, "-m", output, "--split", output / "split.csv", "-o", tables
+    )
     assert judged.exit_code == 0, judged.output
     assert judged.output.splitlines()[0] in again.output
-    assert len(pd.read_csv(tables / "predictions.csv")) == 4
-    assert pd.read_csv(tables / "confusion_matrix.csv")[["dark", "light"]].to_numpy().sum() == 4
-    assert "on 40 images" in run("evaluate", folder, "-m", output / "classifier.npz").output
+    assert len(pd.read_csv(tables / "predictions.csv")) == 2
+    assert pd.read_csv(tables / "confusion_matrix.csv")[["dark", "light"]].to_numpy().sum() == 2
+    assert "on 20 images" in run_command("evaluate", folder, "-m", output / "classifier.npz").output
     (tmp_path / "train.csv").write_bytes(kept.replace(b",test", b",train"))
-    judged = run("evaluate", folder, "-m", output, "--split", tmp_path / "train.csv")
+    judged = run_command("evaluate", folder, "-m", output, "--split", tmp_path / "train.csv")
     assert "train.csv: expected test images, found only train, validation" in judged.output
 
     image = next((folder / "light").iterdir())
-    predicted = run("predict", "-m", output, image, "--top", 2)
+    predicted = run_command("predict", "-m", output, image, "--top", 2)
     assert predicted.exit_code == 0, predicted.output
     assert {line.split()[-1] for line in predicted.output.splitlines()[1:]} == {"dark", "light"}
 
 
-@pytest.mark.usefixtures("small_network")
+@pytest.mark.usefixtures("tiny")
 def test_crossval_command(folder, weights, tmp_path):
     output = tmp_path / "results"
-    done = run("crossval", folder, "-o", output, "--epochs", 1, "--folds", 2, "--weights", weights)
+    done = run_command(
+        "crossval", folder, "-o", output, "--epochs", 1, "--folds", 2, "--weights", weights
+    )
     assert done.exit_code == 0, done.output
     assert "8 view(s):" in done.output
     assert len(pd.read_csv(output / "folds.csv")) == 2
@@ -177,7 +185,7 @@ def test_a_users_mistake_gets_a_line_and_no_traceback(folder, weights, tmp_path,
         (["predict", "-m", tmp_path, tmp_path / "text.png"], "text.png"),
         (["predict", "-m", tmp_path, tmp_path / "absent.png"], "absent.png"),
     ):
-        result = run(*arguments)
+        result = run_command(*arguments)
         assert result.exit_code == 1, result.output
         assert message in result.output
         assert "Traceback" not in result.output

@@ -5,9 +5,9 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from small import noise_features
 
 from alexnet_lib.finetuning.evaluation import Evaluation, evaluate, wilson_interval
-from alexnet_lib.images.features import Features
 
 
 @pytest.fixture
@@ -80,9 +80,7 @@ def test_reliability_has_no_empty_bins_and_keeps_certainty(evaluation):
 
 @pytest.fixture
 def features():
-    codes = np.random.default_rng(0).integers(0, 50, (8, 7, 6, 6, 256), np.uint8)
-    names = tuple(f"{'ab'[i % 2]}/{i}" for i in range(7))
-    return Features(codes, 0.05, np.arange(7) % 2, ("a", "b"), names)
+    return noise_features([0, 1, 0, 1, 0, 1, 0])
 
 
 @pytest.fixture

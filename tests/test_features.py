@@ -4,17 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from small import noise_features
 
-from alexnet_lib import AlexNet, find_caffemodel
 from alexnet_lib.images.features import (
-    Features,
     compute_features,
     decode,
     encode,
     load_features,
     save_features,
 )
-from alexnet_lib.images.folder import find_ucmerced, read_folder
+from alexnet_lib.images.folder import read_folder
+from alexnet_lib.port.alexnet import AlexNet
 
 
 def test_error_of_the_code_is_half_a_step_of_the_root():
@@ -32,9 +32,7 @@ def test_large_values_saturate():
 
 @pytest.fixture
 def features():
-    codes = np.random.default_rng(0).integers(0, 256, (8, 5, 6, 6, 256), np.uint8)
-    names = tuple(f"{kind}/{kind}{i}" for kind, i in zip("aabbb", range(5), strict=True))
-    return Features(codes, 0.05, np.array([0, 0, 1, 1, 1]), ("a", "b"), names)
+    return noise_features([0, 0, 1, 1, 1])
 
 
 def test_round_trip(features, tmp_path):
@@ -76,15 +74,12 @@ def test_carried_features_are_of_all_images():
     assert len(np.unique(carried.codes[0].reshape(2100, -1), axis=0)) == 2099
 
 
-def test_carried_features_agree_with_images_and_weights():
-    folder, weights = find_ucmerced(), find_caffemodel()
-    if folder is None or weights is None:
-        pytest.skip("no UC Merced images or no .caffemodel in the data directory: set ALEXNET_DATA")
-    carried, images = load_features(), read_folder(folder)
+def test_carried_features_agree_with_images_and_weights(ucmerced, trained):
+    carried, images = load_features(), read_folder(ucmerced)
     assert (images.names, images.classes) == (carried.names, carried.classes)
     few = np.arange(0, 2100, 50)
     subset = images.subset(few)
-    model = AlexNet(weights, include_top=False)
+    model = AlexNet(trained, include_top=False)
     turned = compute_features(model, subset, views=8)
     real, kept = turned.pool5(np.arange(len(few))), carried.pool5(few)
     # Another file of the same network correlates less: its weights are not rounded.

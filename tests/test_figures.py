@@ -23,6 +23,14 @@ def matrix():
     return pd.DataFrame(counts, pd.Index(CLASSES, name="true"), pd.Index(CLASSES, name="predicted"))
 
 
+def test_the_style_is_found_by_name_and_its_colours_have_names():
+    with plt.style.context("alexnet_lib.teaching.book"):
+        assert plt.rcParams["figure.dpi"] == 144
+        cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    assert cycle == list(figures.PALETTE.values())
+    assert figures.PALETTE["blue"] == "#0072B2"
+
+
 def written(ax):
     """Return {(row, column): text} of the cells."""
     return {

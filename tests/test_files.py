@@ -2,16 +2,20 @@
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from running import run_command
 
-from alexnet_lib import data_directory, files, find_caffemodel, load_npz, read_caffemodel
-from alexnet_lib.__main__ import main
+from alexnet_lib import files
+from alexnet_lib.files import data_directory, find_caffemodel
+from alexnet_lib.port.layouts import load_npz, save_npz
 
 
 def test_data_directory_is_the_environments_or_the_books(monkeypatch, tmp_path):
     monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
     assert data_directory() == tmp_path
     assert find_caffemodel() is None
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALEXNET_DATA", "mine")
+    assert data_directory() == tmp_path / "mine"  # a later chdir must not matter
     monkeypatch.delenv("ALEXNET_DATA")
     assert data_directory().parts[-2:] == ("data", "downloads")
 
@@ -43,20 +47,16 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert [(item.name, item.read_text()) for item in tmp_path.iterdir()] == [("file.bin", "new")]
 
 
-def test_convert_both_ways(caffemodel, weights, tmp_path):
-    there = CliRunner().invoke(main, ["convert", str(caffemodel), str(tmp_path / "a.npz")])
-    assert there.output.endswith("a.npz: 8 layers, 60,965,224 parameters\n")
-    assert all(
-        np.array_equal(array, weights[k]) for k, array in load_npz(tmp_path / "a.npz").items()
-    )
-    back = CliRunner().invoke(
-        main, ["convert", str(tmp_path / "a.npz"), str(tmp_path / "b.caffemodel")]
-    )
-    assert back.exit_code == 0, back.output
-    original, again = read_caffemodel(caffemodel), read_caffemodel(tmp_path / "b.caffemodel")
-    assert list(again) == list(original)
-    for name, blobs in again.items():
-        assert all(np.array_equal(a, b) for a, b in zip(blobs, original[name], strict=True))
+def test_convert_both_ways(weights, tmp_path):
+    some = {name: array for name, array in weights.items() if name[:3] not in ("fc6", "fc7")}
+    save_npz(tmp_path / "a.npz", some)
+    there = run_command("convert", tmp_path / "a.npz", tmp_path / "b.caffemodel")
+    assert there.output.endswith("b.caffemodel: 6 layers, 6,431,080 parameters\n")
+    back = run_command("convert", tmp_path / "b.caffemodel", tmp_path / "c.npz")
+    assert back.output.endswith("c.npz: 6 layers, 6,431,080 parameters\n")
+    again = load_npz(tmp_path / "c.npz")
+    assert list(again) == list(some)
+    assert all(again[name].tobytes() == array.tobytes() for name, array in some.items())
 
 
 def test_a_users_mistake_gets_a_line_and_no_traceback(tmp_path):
@@ -64,11 +64,12 @@ def test_a_users_mistake_gets_a_line_and_no_traceback(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     for source, target, status, message in (
         ("absent.caffemodel", "a.npz", 2, "does not exist"),
-        ("page.caffemodel", "a.h5", 2, "must end in .caffemodel and .npz"),
+        ("page.caffemodel", "a.h5", 2, "SOURCE must end in .caffemodel or .npz"),
+        ("page.caffemodel", "a.keras", 1, "error page of a failed download"),
         ("page.caffemodel", "a.npz", 1, "error page of a failed download"),
         ("other.npz", "a.caffemodel", 1, "other.npz"),
     ):
-        run = CliRunner().invoke(main, ["convert", str(tmp_path / source), str(tmp_path / target)])
+        run = run_command("convert", tmp_path / source, tmp_path / target)
         assert run.exit_code == status, run.output
         assert message in run.output
         assert not (tmp_path / target).exists()

@@ -69,7 +69,6 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
 
 
 def test_the_command_line_starts_workers_and_shows_their_error(tmp_path):
-    """Both workers find each other, and then no weights."""
     command = [sys.executable, "-m", "alexnet_lib", "finetune", "-o", tmp_path / "x", "--workers=2"]
     result = subprocess.run(
         command, env=os.environ | {"ALEXNET_DATA": str(tmp_path)}, capture_output=True, text=True

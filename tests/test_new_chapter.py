@@ -1,6 +1,5 @@
 """A new chapter is sound from the start, and a bad name changes nothing."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +28,9 @@ parts:
 
 @pytest.fixture
 def book(tmp_path):
-    """A book of two pages and two notebooks, with the real pattern of a chapter."""
+    """A book of two pages and two notebooks."""
     for folder in ("book", "notebooks"):
         (tmp_path / folder).mkdir()
-    shutil.copy(ROOT / "book" / "chapter.ipynb", tmp_path / "book")
     (tmp_path / "_toc.yml").write_text(CONTENTS)
     for name in ("index", "end"):
         (tmp_path / "book" / f"{name}.md").write_text("# Title\n")

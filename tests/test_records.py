@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from small import write_image
 
 from alexnet_lib import files
 from alexnet_lib.images import records
@@ -24,11 +25,8 @@ def images(tmp_path_factory):
     generator = np.random.default_rng(0)
     for number in range(COUNT):
         pixels = generator.integers(0, 256, (20 + number, 30 - number, 3), np.uint8)
-        path = (
-            folder / f"class {number % 3}" / f"{number:02d}{('.tif', '.png', '.bmp')[number % 2]}"
-        )
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), pixels)
+        ending = (".tif", ".png", ".bmp")[number // 2 % 3]
+        write_image(folder / f"class {number % 3}" / f"{number:02d}{ending}", pixels)
     return read_folder(folder)
 
 
@@ -242,7 +240,7 @@ def test_records_of_something_else(folder):
     del example.features.feature["label"]
     unlabelled = example.SerializeToString()
     for third, reason in (
-        (b"\xff\xff no Example", "record 2 is no image's record"),
+        (b"\xff\xff no Example", "record 2 is not an image's record"),
         (unlabelled, "record 2 is damaged: .*label"),
         (relabelled, "record 2 is damaged: label . is not class 'class"),
         (outside, "record 2 is damaged: label 77 is not class"),

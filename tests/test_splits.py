@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet_lib.images.splits import (
@@ -58,7 +58,6 @@ def test_labels_may_be_names_and_in_any_order():
 LABELS = st.lists(st.integers(0, 4), min_size=10, max_size=120).map(np.array)
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
 @given(
     LABELS,
     st.integers(0, 2**31),
@@ -68,7 +67,7 @@ def test_every_class_is_within_one_image_of_the_fractions(labels, seed, fraction
     try:
         parts = split(labels, fractions=fractions, seed=seed)
     except ValueError as error:
-        if "no image comes to" in str(error):
+        if "would be empty" in str(error):
             return
         raise
     for label in np.unique(labels):
@@ -79,7 +78,6 @@ def test_every_class_is_within_one_image_of_the_fractions(labels, seed, fraction
         assert fraction > 0 or not (parts == subset).any()
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
 @given(LABELS, st.integers(0, 2**31), st.integers(2, 10))
 def test_folds_are_as_even_as_whole_images_allow(labels, seed, k):
     folds = k_folds(labels, k=k, seed=seed)
@@ -90,7 +88,6 @@ def test_folds_are_as_even_as_whole_images_allow(labels, seed, k):
     np.testing.assert_array_equal(folds, k_folds(labels, k=k, seed=seed))
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
 @given(LABELS, st.integers(0, 2**31), st.data())
 def test_groups_stay_whole_even_across_classes(labels, seed, data):
     size = len(labels)
@@ -103,7 +100,7 @@ def test_groups_stay_whole_even_across_classes(labels, seed, data):
         try:
             parts = deal()
         except ValueError as error:
-            if "no image comes to" in str(error) or "do not fill" in str(error):
+            if "would be empty" in str(error) or "too few for" in str(error):
                 continue
             raise
         for group in np.unique(groups):
@@ -138,10 +135,10 @@ def test_small_classes_take_turns():
         (lambda: split([0, 1] * 9, fractions=(1.1, -0.1, 0)), "three numbers that sum to 1"),
         (lambda: split([]), r"at least one\. Received: shapes \(0,\)"),
         (lambda: split([0, 0, 1], groups=[1, 2]), r"shapes \(3,\) and \(2,\)"),
-        (lambda: split([0, 0, 1, 1]), "no image comes to 'validation' .* of 4 images"),
+        (lambda: split([0, 0, 1, 1]), "'validation' would be empty: .* of 4 images"),
         (lambda: k_folds([0, 0, 1, 1], k=1), r"Received: k=1"),
         (lambda: k_folds([0, 0, 1, 1], k=2.0), r"Received: k=2\.0"),
-        (lambda: k_folds([0, 0, 1, 1]), "4 images do not fill 5 folds"),
+        (lambda: k_folds([0, 0, 1, 1]), "4 images are too few for 5 folds"),
     ],
 )
 def test_impossible_splits_are_refused(call, message):

@@ -13,17 +13,23 @@ SOURCES = ["LICENSE", "README.md", "pyproject.toml", "alexnet_lib", "data"]
 
 # One process, because starting TensorFlow takes longer than all the rest.
 PROGRAM = """
-import sys
+import importlib, pkgutil, sys
 import cv2
 import numpy as np
 import alexnet_lib
 from alexnet_lib import files
 from alexnet_lib.__main__ import main
+from alexnet_lib.images.splits import read_split
 from alexnet_lib.teaching.scenes import draw_scene
 
 assert alexnet_lib.__file__.startswith(sys.argv[1]), alexnet_lib.__file__
 for name in alexnet_lib.__all__:
     getattr(alexnet_lib, name)
+for module in pkgutil.walk_packages(alexnet_lib.__path__, "alexnet_lib."):
+    importlib.import_module(module.name)
+
+import matplotlib.pyplot as plt
+plt.style.use("alexnet_lib.teaching.book")
 
 def run(*arguments):
     main([str(argument) for argument in arguments], standalone_mode=False)
@@ -42,7 +48,7 @@ run("finetune", "images", "-o", "run", "--weights", "convolutions.caffemodel", "
     "--fc-units", 8)
 run("evaluate", "images", "-m", "run", "--split", "run/split.csv")
 run("predict", "images/harbor/harbor00.png", "--top", 1)
-assert len(alexnet_lib.load_features().names) == len(alexnet_lib.read_split()) == 2100
+assert len(alexnet_lib.load_features().names) == len(read_split()) == 2100
 print("downloads:", alexnet_lib.data_directory())
 """
 

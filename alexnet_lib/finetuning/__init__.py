@@ -1,1 +1,1 @@
-"""Chapters 5, 7, 8 and 10: recipes, training on one device or many, evaluation."""
+"""Chapters 6, 8, 9 and 11: recipes, training on one device or many, evaluation."""

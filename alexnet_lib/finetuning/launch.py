@@ -1,4 +1,4 @@
-"""Workers on this machine: the same command N times, each told by TF_CONFIG which one it is."""
+"""Several workers on this machine: one command started N times, numbered through TF_CONFIG."""
 
 import contextlib
 import json
@@ -16,14 +16,15 @@ __all__ = ["WorkerFailed", "run_workers"]
 
 
 class WorkerFailed(AlexNetError, ChildProcessError):
-    """A worker ended with an error; says which, how, and what it wrote last."""
+    """A worker ended with an error; the message says which, how, and what it wrote last."""
 
 
 def run_workers(command, count):
     """Run a command as `count` workers until all have ended.
 
-    The workers share this machine's processors and see no GPU: one process alone uses all GPUs. The
-    first writes to this process's output; what the others write is shown if they fail.
+    The workers share this machine's processors and see no GPU, because a single process can use all
+    GPUs. The first worker writes to this process's output; what the others write is shown if they
+    fail.
 
     Args:
         command: list of str, the program and its arguments.
@@ -61,7 +62,7 @@ def run_workers(command, count):
 
 
 def _report(index, state, log):
-    """Say how a worker ended; what the first wrote has been seen."""
+    """Return how a worker ended and its last lines; the first worker's were already shown."""
     how = f"failed with exit status {state}"
     if state < 0:
         how = f"was killed by signal {-state} (started again, a run goes on from its last epoch)"

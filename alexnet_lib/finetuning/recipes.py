@@ -7,10 +7,12 @@ from alexnet_lib.errors import InputError
 
 __all__ = ["CONVOLUTIONS", "FC", "FC6_SCALE", "RECIPES", "Recipe", "learning_rate", "recipe_of"]
 
+#: Names of the layers with weights before pool5, in order.
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+#: Names of the fully connected layers, in order.
 FC = ("fc6", "fc7", "fc8")
-# How much smaller fc6's fresh weights are, and how much slower it learns, than the layers after
-# it: see `fresh_model`.
+#: How much smaller fc6's fresh weights are, and how much slower it learns, than the layers after
+#: it: see `fresh_model`.
 FC6_SCALE = 1 / 32
 OPTIMIZERS = ("sgd", "momentum", "adamw")
 SCHEDULES = ("constant", "exponential", "cosine")
@@ -79,6 +81,7 @@ class Recipe(NamedTuple):
             )
 
 
+#: The book's recipes by name: "original", "recommended" and "all-layers", each a `Recipe`.
 RECIPES = {
     # The work that this book builds on: TF 1.10, 20 epochs, fc6-fc8 of a frozen AlexNet.
     "original": Recipe(

@@ -1,12 +1,14 @@
 """More than one device: data-parallel training with `tf.distribute`.
 
 Every replica holds the whole network and takes its rows of each batch; the sum of all replicas'
-gradients moves all of them alike. Which rows these are, and what is random about them, follows from
-their place in the batch. So the result is that of one device, but for sums in another order.
+gradients updates every copy in the same way. A row's replica, and everything random about the row,
+follow from its place in the batch. So the result equals that of one device, except that sums are
+taken in another order.
 """
 
 import contextlib
 import hashlib
+import json
 import os
 
 import keras
@@ -17,8 +19,8 @@ from alexnet_lib.port.compilation import compiled, fused
 
 __all__ = ["Replicas", "WorkerLost", "default_strategy"]
 
-# Seconds after which a worker that others wait for counts as lost: above the longest step, and the
-# chief's longest write of a checkpoint.
+# Seconds after which a worker that others wait for counts as lost: more than the longest step, and
+# than the chief's longest write of a checkpoint.
 TIMEOUT = 600
 LOST = (
     tf.errors.AbortedError,
@@ -34,7 +36,7 @@ class WorkerLost(AlexNetError, ConnectionError):
 
 
 def default_strategy(timeout=TIMEOUT):
-    """Return the strategy that fits this process. Call it before anything else of TensorFlow.
+    """Return the strategy that fits this process. Call it before using TensorFlow otherwise.
 
     Args:
         timeout: seconds to wait for another worker.
@@ -108,8 +110,9 @@ class Replicas:
             )
 
     def check_workers_match(self, facts):
-        """Raise ValueError, on every worker, where workers differ in `facts`, bytes by name."""
-        digests = [hashlib.sha256(fact).digest()[:8] for fact in facts.values()]
+        """Raise InputError, on every worker, if workers differ in `facts`, a dict for JSON."""
+        encoded = [json.dumps(fact).encode() for fact in facts.values()]
+        digests = [hashlib.sha256(fact).digest()[:8] for fact in encoded]
         mine = tf.constant([[int.from_bytes(d, "big", signed=True) for d in digests]], tf.int64)
         everyone = self.strategy.gather(
             self.strategy.experimental_distribute_values_from_function(lambda _: mine), axis=0
@@ -133,14 +136,14 @@ class Replicas:
         return everywhere
 
     def scatter(self, rows, least=0):
-        """Give each of this worker's replicas its rows of what the worker has read.
+        """Give each of this worker's replicas its rows of the worker's part of a batch.
 
         Args:
             rows: tensor, the worker's rows of a batch.
-            least: where a replica has fewer rows, it gets so many of zeros.
+            least: a replica with fewer rows gets this many rows of zeros instead.
 
         Returns:
-            What a compiled `function` takes.
+            An argument for a compiled `function`.
         """
         if self.strategy is None:
             return rows

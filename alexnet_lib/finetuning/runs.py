@@ -1,14 +1,12 @@
 """A whole run, from images to a stored and judged classifier, and the parts it is made of."""
 
 import json
-import platform
-from importlib import metadata
 from pathlib import Path
 
 import keras
 
 from alexnet_lib.errors import InputError
-from alexnet_lib.files import atomic_path, checksum
+from alexnet_lib.files import atomic_path, checksum, versions
 from alexnet_lib.finetuning.classifier import Classifier, save_classifier
 from alexnet_lib.finetuning.evaluation import evaluate
 from alexnet_lib.finetuning.recipes import FC6_SCALE, RECIPES, recipe_of
@@ -29,8 +27,6 @@ __all__ = [
     "train_classifier",
     "train_stages",
 ]
-
-PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless")
 
 
 def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
@@ -125,9 +121,7 @@ def settings_of(stages, seed, fc_units, weights=None):
         "seed": seed,
         "fc_units": fc_units,
         "recipes": [recipe._asdict() for recipe in stages],
-        "python": platform.python_version(),
-        **{package: metadata.version(package) for package in PACKAGES},
-    }
+    } | versions()
 
 
 def train_classifier(

@@ -1,1 +1,1 @@
-"""Chapter 6: from image files to batches and features."""
+"""Chapter 7: from image files to batches and features."""

@@ -1,7 +1,7 @@
-"""From image files to batches: `tf.data` and augmentation, reproducible from a seed.
+"""Batches of images: `tf.data` pipelines and augmentation, reproducible from a seed.
 
-All randomness is a function of (seed, epoch, place in the epoch) and of nothing else, so that a run
-that goes on at epoch 7 sees what it would have seen.
+All randomness depends only on (seed, epoch, place in the epoch), so a run that resumes at epoch 7
+gets the same batches as one that was never interrupted.
 """
 
 import os
@@ -20,18 +20,21 @@ from alexnet_lib.images.preprocessing import (
 from alexnet_lib.images.records import PARALLEL, check_records, seed_pair, shuffle, stream_records
 from alexnet_lib.port.architecture import INPUT_SIZE
 
+__all__ = ["augment", "batches", "eight_views", "image_dataset", "record_dataset"]
+
 
 def image_dataset(images, batch_size=32, shard=(0, 1), **options):
-    """Batch images straight from their files.
+    """Make batches from image files.
 
     Args:
         images: `Images`.
         batch_size: the last batch of an epoch may be smaller.
-        shard: (number, of): of each batch only every `of`-th image is read, from the one at
-            `number` on. What remains is as it would be in the whole batch; a last batch that is
-            too small for this shard is left out.
-        **options: those of `batches`: training=False, seed=0, resize="stretch", epochs=1,
-            first_epoch=0. Training shuffles and augments; otherwise the images keep their order.
+        shard: (number, of): read only every `of`-th image of each batch, starting with image
+            `number`. These images are the same as in the whole batch. A last batch without an
+            image for this shard is left out.
+        **options: of `batches`: training=False, seed=0, resize="stretch", epochs=1,
+            first_epoch=0. With training=True, images are shuffled and augmented; otherwise they
+            keep their order.
 
     Returns:
         As `batches`.
@@ -57,15 +60,15 @@ def image_dataset(images, batch_size=32, shard=(0, 1), **options):
 
 
 def record_dataset(folder, subset="train", **options):
-    """Batch the images that `write_records` wrote, after `check_records`.
+    """Make batches from the files that `write_records` wrote, after `check_records`.
 
     Args:
         folder: as in `write_records`.
         subset: as in `write_records`.
-        **options: as in `image_dataset`, but `shard`.
+        **options: as in `image_dataset`, except `shard`.
 
     Returns:
-        As `image_dataset`; without training, in the files' order.
+        As `image_dataset`; without training, in the order of the files.
 
     Raises:
         FileNotFoundError, ValueError: as `check_records`.
@@ -92,16 +95,16 @@ def batches(
     """Resize, batch, augment and subtract the mean, as `preprocess_input` does.
 
     Args:
-        source: function from an epoch's seed, or None, to a dataset of the shard's images and
-            labels.
-        count: number of images of all shards.
+        source: function that takes an epoch's seed, or None, and returns a dataset of the images
+            and labels of the shard.
+        count: number of images in all shards together.
         batch_size: the last batch of an epoch may be smaller.
-        training: shuffle, differently in every epoch, and `augment`.
-        seed: of both.
-        resize: "stretch", "center" or "caffe", as in `preprocess_input`; to 227x227, for training
-            to 256x256, of which `augment` cuts 227x227.
-        epochs: how many follow each other. Iterated anew, the dataset begins again with the first.
-        first_epoch: its number, for going on where a run stopped.
+        training: shuffle, differently in each epoch, and `augment`.
+        seed: of shuffling and augmentation.
+        resize: "stretch", "center" or "caffe", as in `preprocess_input`; to 227x227, or for
+            training to 256x256, from which `augment` crops 227x227.
+        epochs: number of consecutive epochs. A new iteration starts with the first one again.
+        first_epoch: its number, to resume a run.
         shard: as in `image_dataset`.
 
     Returns:
@@ -142,14 +145,14 @@ def batches(
 
 
 def eight_views(images):
-    """Show square images in all 8 flips and rotations, the symmetries of a view from above.
+    """Return square images in all 8 flips and rotations, the symmetries of a view from above.
 
     Args:
         images: (batch, side, side, channels).
 
     Returns:
-        (8, batch, side, side, channels): as is, flipped up-down, left-right, both ways (which is
-        half a turn); then the same four of the image with rows and columns exchanged.
+        (8, batch, side, side, channels): unchanged, flipped up-down, left-right, both ways (half a
+        turn); then the same four with rows and columns exchanged.
 
     Raises:
         ValueError: for images that are not square.
@@ -164,22 +167,22 @@ def eight_views(images):
 
 
 def augment(images, seed, area=(0.6, 1.0), brightness=0.1, contrast=0.2, shard=(0, 1), total=None):
-    """Cut, turn and relight aerial images, each by its own draw.
+    """Randomly crop, flip, rotate and relight aerial images, each differently.
 
     Args:
         images: (batch, height, width, 3), pixels 0-255.
-        seed: an integer, or two as TensorFlow's stateless operations take; the same seed gives the
+        seed: an integer, or a pair for TensorFlow's stateless operations; the same seed gives the
             same result.
-        area: the least and the greatest part of the image that a crop covers; the crop keeps the
-            image's shape, lies anywhere in it, and is seen in any of `eight_views`.
-        brightness: greatest shift, in parts of 255.
-        contrast: greatest change of the distance from the image's mean, in parts of 1.
-        shard: (number, of): `images` are every `of`-th of a batch, from the one at `number` on,
-            and become what they would in the whole batch.
-        total: number of images in the whole batch; that of `images` by default.
+        area: smallest and largest fraction of the image's area that a crop covers. The crop has the
+            image's aspect ratio and a random place, and is shown in a random one of `eight_views`.
+        brightness: largest shift, as a fraction of 255.
+        contrast: largest change of the distance from the image's mean, as a fraction.
+        shard: (number, of): `images` are every `of`-th image of a batch, starting with image
+            `number`; they are augmented as they would be in the whole batch.
+        total: number of images in the whole batch; by default the number of `images`.
 
     Returns:
-        float32 (batch, 227, 227, 3), pixels 0-255, for subtracting the mean.
+        float32 (batch, 227, 227, 3), pixels 0-255; the mean is not subtracted yet.
 
     Raises:
         ValueError: for strengths out of range.
@@ -197,10 +200,10 @@ def augment(images, seed, area=(0.6, 1.0), brightness=0.1, contrast=0.2, shard=(
     side = tf.sqrt(area[0] + (area[1] - area[0]) * draw[:, :1])
     near = (1 - side) * draw[:, 1:3]
     far = near + side
-    # A box whose ends are exchanged is cut flipped.
+    # A box with its ends exchanged gives a flipped crop.
     flip = draw[:, 3:5] < 0.5
     boxes = tf.concat([tf.where(flip, far, near), tf.where(flip, near, far)], axis=1)
-    # A box that by rounding reaches beyond the image would be filled with black.
+    # Shrink a little: a box that rounding pushes over the border would be filled with black.
     boxes = 0.5 + (boxes - 0.5) * (1 - 1e-5)
     pixels = tf.image.crop_and_resize(images, boxes, tf.range(count), (INPUT_SIZE, INPUT_SIZE))
     turn = (draw[:, 5] < 0.5)[:, None, None, None]

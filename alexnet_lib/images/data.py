@@ -6,7 +6,7 @@ import numpy as np
 
 __all__ = ["VIEWS", "Data"]
 
-VIEWS = 8  # the flips and rotations of a square
+VIEWS = 8  #: the flips and rotations of a square
 
 
 class Data(Protocol):

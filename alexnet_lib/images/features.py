@@ -1,4 +1,4 @@
-"""Features of frozen convolutions: pool5 computed once, kept for every epoch, one byte a value."""
+"""Features of frozen convolutions: pool5, computed once and reused, with one byte per value."""
 
 import dataclasses
 
@@ -8,6 +8,8 @@ from alexnet_lib.errors import InputError
 from alexnet_lib.files import CARRIED, atomic_path
 from alexnet_lib.images.data import VIEWS
 from alexnet_lib.port.layouts import open_npz
+
+__all__ = ["Features", "compute_features", "decode", "encode", "load_features", "save_features"]
 
 # pool5 of all 2,100 images of UC Merced, one view, through BVLC's convolutions.
 UCMERCED_FEATURES = CARRIED / "ucmerced_pool5.npz"
@@ -81,14 +83,15 @@ class Features:
 
 
 def encode(pool5, step):
-    """Code activations of 0 and more as one byte each.
+    """Encode non-negative activations as one byte each.
 
-    The square root spreads the many small values and bounds the error of the large ones: it is at
-    most half a step of the root everywhere. Larger values than (255 step)**2 saturate.
+    The square root is rounded to a multiple of `step`. This gives the many small values more codes
+    than a linear scale would. The root's error is at most half a step, except for values above
+    (255 step)**2, which saturate.
 
     Args:
         pool5: float array of any shape.
-        step: unit of the coded square root.
+        step: unit of the square root.
 
     Returns:
         uint8 array of the same shape.
@@ -103,14 +106,14 @@ def decode(codes, step):
 
 
 def compute_features(model, images, views=1, batch_size=64, progress=True):
-    """Run images through the convolutions of `model`, once.
+    """Run images once through the convolutions of `model`.
 
     Args:
         model: `AlexNet`, with or without its top.
         images: `Images`, as `read_folder` returns it.
-        views: 1, or 8 for all flips and rotations in the order of `eight_views`.
+        views: 1, or 8 for all flips and rotations, in the order of `eight_views`.
         batch_size: images in a batch.
-        progress: show a bar.
+        progress: show a progress bar.
 
     Returns:
         `Features`.
@@ -143,13 +146,13 @@ def compute_features(model, images, views=1, batch_size=64, progress=True):
         done += len(batch)
     step = float(np.sqrt(np.float32(pool5.max())) / 255)
     codes = np.empty(pool5.shape, np.uint8)
-    for view in range(views):  # one at a time: the square roots are float32
+    for view in range(views):  # one at a time, because the square roots are float32
         codes[view] = encode(pool5[view].astype(np.float32), step)
     return Features(codes, step, images.labels, images.classes, images.names)
 
 
 def save_features(path, features):
-    """Store features as a compressed `.npz` without pickles; whole or not at all."""
+    """Store features as a compressed `.npz` without pickles, atomically."""
     with atomic_path(path) as partial:
         np.savez_compressed(
             partial,
@@ -162,10 +165,10 @@ def save_features(path, features):
 
 
 def load_features(path=UCMERCED_FEATURES):
-    """Load features that `save_features` stored; by default those that the book carries.
+    """Load features that `save_features` stored; by default those of UC Merced in one view.
 
     Raises:
-        ValueError: where the file is something else or its parts disagree.
+        ValueError: if the file has another content or its arrays are inconsistent.
     """
     with open_npz(path, "features of `save_features`") as file:
         codes, step, labels, classes, names = (

@@ -1,7 +1,7 @@
-"""A folder of class folders as a data set: read it, and find its duplicates.
+"""Read a folder of class folders as a data set, and find its duplicates.
 
-Images go by the name "class/stem", without the ending: the official UC Merced is .tif, other
-copies are .webp, and a split must mean the same images in all of them.
+Images are named "class/stem", without the file extension: the official UC Merced is .tif, other
+copies are .webp, and a split must name the same images in all of them.
 """
 
 import dataclasses
@@ -10,16 +10,16 @@ import hashlib
 import itertools
 import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from alexnet_lib.errors import InputError, MissingFileError
-from alexnet_lib.files import data_directory
+from alexnet_lib.files import data_directory, in_threads
 from alexnet_lib.images.data import VIEWS
 from alexnet_lib.images.preprocessing import read_image
+
+__all__ = ["Images", "duplicate_groups", "find_ucmerced", "read_folder"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,8 +46,8 @@ class Images:
 
     @functools.cached_property
     def names(self):
-        """The images' names, by `name_of`."""
-        return tuple(map(name_of, self.files))
+        """The images' names, "class/stem", by which splits and features refer to them."""
+        return tuple(os.path.splitext(file)[0] for file in self.files)
 
     def subset(self, indices):
         """Return some of the images, in the order of `indices`."""
@@ -72,11 +72,6 @@ class Images:
             yield eight_views(images) if views == VIEWS else images[None]
 
 
-def name_of(file):
-    """Return the name, "class/stem", by which splits and features refer to an image's file."""
-    return os.path.splitext(file)[0]
-
-
 def find_ucmerced():
     """Return the folder of UC Merced's 21 class folders in the data directory, or None."""
     folder = data_directory() / "UCMerced_LandUse" / "Images"
@@ -84,22 +79,22 @@ def find_ucmerced():
 
 
 def read_folder(folder, skip_broken=False):
-    """Find the images of a folder of class folders, and make sure that every one can be decoded.
+    """Find the images in a folder of class folders, and check that each can be decoded.
 
-    What counts is whether OpenCV decodes a file, not how its name ends. Hidden files are ignored.
+    File extensions do not matter, only whether OpenCV decodes a file. Hidden files are ignored.
 
     Args:
         folder: its subfolders are the classes, and the files in them the images.
-        skip_broken: leave out files that are no image and empty classes, with a warning that names
-            them, where they would otherwise be an error.
+        skip_broken: leave out files that are not images, and empty classes, with a warning that
+            names them, instead of raising an error.
 
     Returns:
-        `Images`; their pixels are not kept.
+        `Images`, without pixels.
 
     Raises:
-        FileNotFoundError: where there is no such folder.
-        ValueError: for a broken image, a file that is no image, an empty class, fewer than two
-            classes, or two files of one stem in a class.
+        FileNotFoundError: if there is no such folder.
+        ValueError: for a broken image, a file that is not an image, an empty class, fewer than two
+            classes, or two files with the same stem in a class.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -130,8 +125,8 @@ def read_folder(folder, skip_broken=False):
     for one, other in itertools.pairwise(good):
         if one[:2] == other[:2]:
             raise InputError(
-                f"{folder / one[0]}: {one[2]} and {other[2]} differ only in their ending, which "
-                "names leave out. Remove or rename one of them."
+                f"{folder / one[0]}: {one[2]} and {other[2]} differ only in their extension, "
+                "which names do not include. Remove or rename one of them."
             )
     labels = np.array([classes.index(image[0]) for image in good], np.int64)
     return Images(folder, tuple(f"{name}/{file}" for name, _, file in good), labels, classes)
@@ -142,26 +137,18 @@ def _visible(folder):
 
 
 def _fault(path):
-    """Say what is wrong with an image file, or return None."""
+    """Return what is wrong with an image file, or None."""
     try:
         read_image(path)
     except (OSError, ValueError) as error:
         return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
-def in_threads(function, items, what):
-    """Yield `function` of each item in order, run by threads, with a progress bar on a terminal."""
-    with ThreadPoolExecutor() as pool:  # OpenCV decodes and encodes without Python's lock
-        yield from tqdm(
-            pool.map(function, items), what, len(items), unit="images", disable=None, leave=False
-        )
-
-
 def duplicate_groups(images):
-    """Find images with exactly the same pixels.
+    """Group images with exactly the same pixels.
 
     Returns:
-        int64 (images,): for each image the index of the first one with its pixels.
+        int64 (images,): for each image, the index of the first image with the same pixels.
     """
 
     def digest(file):

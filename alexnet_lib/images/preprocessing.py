@@ -1,4 +1,4 @@
-"""The pre-processing contract: BGR, 0-255, 227x227, ImageNet's mean subtracted."""
+"""Preprocessing for AlexNet: BGR, pixels 0-255, 227x227, ImageNet's mean subtracted."""
 
 import cv2
 import numpy as np
@@ -6,9 +6,12 @@ import numpy as np
 from alexnet_lib.errors import InputError
 from alexnet_lib.port.architecture import INPUT_SIZE
 
-# ImageNet's mean colour, 0-255, in the order blue, green, red (BVLC/caffe, ilsvrc12).
+__all__ = ["IMAGENET_MEAN", "RESIZES", "preprocess_input", "read_image", "resize_image"]
+
+#: ImageNet's mean colour, 0-255, in the order blue, green, red (BVLC/caffe, ilsvrc12).
 IMAGENET_MEAN = np.array([104.00699, 116.66877, 122.67891], np.float32)
 SHORT_SIDE = 256
+#: The ways of `preprocess_input` to bring an image to the input size.
 RESIZES = ("stretch", "center", "caffe")
 
 
@@ -19,10 +22,10 @@ def read_image(path):
         uint8 array (height, width, 3), BGR.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where the file cannot be decoded as an image, or is too large for OpenCV.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file cannot be decoded as an image or is too large for OpenCV.
     """
-    # Through memory: cv2.imread returns None for all errors and cannot open every path on Windows.
+    # Not cv2.imread: it returns None for every error and cannot open some paths on Windows.
     data = np.fromfile(path, np.uint8)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
@@ -35,24 +38,26 @@ def read_image(path):
     return image
 
 
-def preprocess_input(images, resize=None, channels="bgr"):
-    """Bring images into the form that AlexNet was trained on.
+def preprocess_input(images, resize=None, channels="bgr", mean=IMAGENET_MEAN):
+    """Convert images to the form that AlexNet was trained on.
 
     Args:
         images: array (height, width, 3) or (batch, height, width, 3), pixels 0-255.
-        resize: how other sizes come to 227x227; there is no silent choice:
-            "stretch": the whole image is resized, its aspect ratio is lost;
-            "center": the short side is resized to 256 and the centre cropped;
-            "caffe": the image is stretched to 256x256 and the centre cropped, which is how BVLC
-            measured its published accuracy. None takes only images of 227x227.
-        channels: the order of the last axis as given, "bgr" (OpenCV) or "rgb" (everyone else).
+        resize: how to resize images of other sizes to 227x227; there is no default method:
+            "stretch" resizes the whole image and does not keep its aspect ratio;
+            "center" resizes the short side to 256 and crops the centre;
+            "caffe" stretches the image to 256x256 and crops the centre, which is how BVLC measured
+            its published accuracy. None accepts only images of 227x227.
+        channels: order of the last axis, "bgr" as in OpenCV or "rgb" as in most other libraries.
+        mean: what to subtract, 0-255, in the order blue, green, red: three numbers, or a mean
+            image (3, height, width) from `read_mean`, whose centre is taken as Caffe does.
 
     Returns:
-        float32 array (batch, 227, 227, 3), BGR, ImageNet's mean subtracted.
+        float32 array (batch, 227, 227, 3), BGR, the mean subtracted.
 
     Raises:
-        ValueError: for another shape, a size without `resize`, pixels outside 0-255, or pixels
-            that look scaled to 0-1.
+        ValueError: for another shape, another size without `resize`, pixels outside 0-255, or
+            pixels that look scaled to 0-1.
     """
     images = np.asarray(images)
     if resize is not None and resize not in RESIZES:
@@ -67,7 +72,7 @@ def preprocess_input(images, resize=None, channels="bgr"):
             f"Received: shape={images.shape}"
         )
     low, high = images.min(), images.max()
-    if not (low >= 0 and high <= 255):  # so that NaN fails too
+    if not (low >= 0 and high <= 255):  # written so that NaN fails too
         raise InputError(f"expected pixels from 0 to 255. Received: {low} to {high}")
     if images.dtype.kind == "f" and 0 < high <= 1:
         raise InputError(
@@ -83,19 +88,47 @@ def preprocess_input(images, resize=None, channels="bgr"):
         images = np.stack([resize_image(image, resize) for image in images])
     if channels == "rgb":
         images = images[..., ::-1]
-    return images.astype(np.float32) - IMAGENET_MEAN
+    return images.astype(np.float32) - fit_mean(mean, INPUT_SIZE, INPUT_SIZE)
+
+
+def fit_mean(mean, height, width):
+    """Bring a mean to the form in which it can be subtracted from channels-last images.
+
+    Args:
+        mean: a number for each channel, or an image (channels, height, width) at least as large as
+            the images.
+        height: of the images, in pixels.
+        width: likewise.
+
+    Returns:
+        float32 array (channels,) or (height, width, channels).
+
+    Raises:
+        InputError: for another shape, or a smaller image.
+    """
+    mean = np.asarray(mean, np.float32)
+    if mean.ndim == 1:
+        return mean
+    if mean.ndim != 3 or mean.shape[1] < height or mean.shape[2] < width:
+        raise InputError(
+            f"mean must be a number for each channel, or an image (channels, height, width) of at "
+            f"least {height}x{width}; mean.mean(axis=(1, 2)) fits any size. "
+            f"Received: shape={mean.shape}"
+        )
+    top, left = (mean.shape[1] - height) // 2, (mean.shape[2] - width) // 2
+    return mean[:, top : top + height, left : left + width].transpose(1, 2, 0)
 
 
 def resize_image(image, resize, size=INPUT_SIZE):
-    """Bring one image to a square of `size` pixels a side, in one of `preprocess_input`'s ways.
+    """Resize one image to `size` x `size` pixels, by one of the methods of `preprocess_input`.
 
     Args:
         image: array (height, width, 3), pixels 0-255.
         resize: "stretch", "center" or "caffe".
-        size: at most 256, the side that "center" and "caffe" crop from.
+        size: at most 256, the size that "center" and "caffe" crop from.
 
     Returns:
-        array (size, size, 3): uint8 of uint8, float32 of anything else.
+        array (size, size, 3): uint8 for uint8, float32 for any other dtype.
     """
     height, width = image.shape[:2]
     if resize == "stretch":
@@ -105,7 +138,7 @@ def resize_image(image, resize, size=INPUT_SIZE):
     else:
         scale = SHORT_SIDE / min(height, width)
         new = (round(width * scale), round(height * scale))
-    # INTER_AREA avoids aliasing where an image shrinks, and is nearest-neighbour where it grows.
+    # INTER_AREA avoids aliasing when shrinking, but is nearest-neighbour when enlarging.
     shrinks = new[0] < width or new[1] < height
     image = cv2.resize(
         image if image.dtype == np.uint8 else image.astype(np.float32),
@@ -114,3 +147,25 @@ def resize_image(image, resize, size=INPUT_SIZE):
     )
     top, left = ((side - size) // 2 for side in image.shape[:2])
     return image[top : top + size, left : left + size]
+
+
+def image_of_size(image, channels, height, width, mean=(0,)):
+    """Bring one image into the form of a network's input: stretched, its mean subtracted.
+
+    Args:
+        image: uint8 array (height, width, 3), BGR.
+        channels: 3, or 1 for shades of grey.
+        height: of the input, in pixels.
+        width: likewise.
+        mean: as for `fit_mean`.
+
+    Returns:
+        float32 array (1, height, width, channels).
+    """
+    shrinks = height < image.shape[0] or width < image.shape[1]
+    image = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    if channels == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None]
+    return image[None].astype(np.float32) - fit_mean(mean, height, width)

@@ -1,4 +1,4 @@
-"""TFRecord: images in a few large files that are read side by side, with a count of everything."""
+"""TFRecord: images in a few large files that are read in parallel, with counts to check them."""
 
 import contextlib
 import json
@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_lib.errors import InputError, MissingFileError
-from alexnet_lib.files import atomic_path
-from alexnet_lib.images.folder import in_threads, name_of
+from alexnet_lib.files import atomic_path, in_threads
 from alexnet_lib.images.preprocessing import read_image
+
+__all__ = ["check_records", "read_records", "stream_records", "write_records"]
 
 FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
@@ -22,7 +23,7 @@ FEATURES = {
     "height": tf.io.FixedLenFeature([], tf.int64),
     "width": tf.io.FixedLenFeature([], tf.int64),
 }
-# Records that are shuffled together; the files are written in shuffled order already.
+# Number of records that are shuffled together; the files are already written in random order.
 SHUFFLE_WINDOW = 512
 PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
@@ -30,24 +31,24 @@ PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 def write_records(folder, images, subset="train", shards=4, seed=0):
     """Write images as TFRecord files, `SUBSET-00000-of-00004.tfrecord` ..., and `SUBSET.json`.
 
-    A record holds the image as PNG, which loses nothing and which TensorFlow reads, unlike TIFF,
-    with its label, class, name, height and width. PNG stores RGB: `read_records` gives BGR again.
-    A write that fails leaves the files that were there; one that is killed between moving the first
-    and the last new file into place leaves no JSON, and reading says so.
+    A record holds the image as PNG, with its label, class, name, height and width. PNG is lossless,
+    and TensorFlow can read it, unlike TIFF. It stores RGB; `read_records` returns BGR again. A
+    failed write leaves the previous files unchanged. A write that is killed while it moves the new
+    files into place leaves no JSON, and reading then fails with an error.
 
     Args:
-        folder: made where it is missing; it can hold many subsets.
+        folder: created if missing; it can hold several subsets.
         images: `Images`.
-        subset: the files' name.
-        shards: number of files, which are read side by side.
-        seed: of the order in which images are written.
+        subset: the name of the files.
+        shards: number of files, which are read in parallel.
+        seed: of the random order of the images.
 
     Returns:
-        The content of the JSON: classes, and for all records and each shard their number and the
-        number in each class.
+        The content of the JSON: the classes, and the number of records, in total and per class,
+        for the subset and for each shard.
 
     Raises:
-        ValueError: where there are fewer images than shards, or an image cannot be read.
+        ValueError: if there are fewer images than shards, or an image cannot be read.
     """
     folder = Path(folder)
     if not 1 <= shards <= len(images):
@@ -70,7 +71,7 @@ def write_records(folder, images, subset="train", shards=4, seed=0):
     with atomic_path(folder / f"{subset}.json") as partial:
         partial.write_text(json.dumps(index, indent=1), encoding="utf-8")
     written = {shard["file"] for shard in index["shards"]}
-    for path in folder.iterdir():  # shards of an earlier write in another number
+    for path in folder.iterdir():  # from an earlier write with another number of shards
         stale = re.fullmatch(rf"{re.escape(subset)}-\d+-of-\d+\.tfrecord", path.name)
         if stale and path.name not in written:
             path.unlink()
@@ -92,7 +93,7 @@ def _encode(images, i):
         "image": cv2.imencode(".png", image)[1].tobytes(),
         "label": label,
         "class": images.classes[label].encode(),
-        "name": name_of(images.files[i]).encode(),
+        "name": images.names[i].encode(),
         "height": image.shape[0],
         "width": image.shape[1],
     }
@@ -106,14 +107,14 @@ def _encode(images, i):
 
 
 def check_records(folder, subset="train"):
-    """Read every record of a subset and compare with its JSON: checksums, numbers, classes.
+    """Read every record of a subset and check it against the JSON: checksums, counts, classes.
 
     Returns:
         The content of the JSON.
 
     Raises:
-        FileNotFoundError: where the JSON or a shard is missing.
-        ValueError: where something disagrees; names the file, and the record counted from 0.
+        FileNotFoundError: if the JSON or a shard is missing.
+        ValueError: if a check fails; names the file, and the record counted from 0.
     """
     folder = Path(folder)
     try:
@@ -141,8 +142,8 @@ def check_records(folder, subset="train"):
                     label, name = int(example["label"]), example["class"].numpy().decode()
                     if not 0 <= label < len(classes) or classes[label] != name:
                         raise InputError(f"label {label} is not class {name!r}")
-                except UnicodeDecodeError as error:  # in TensorFlow's message, which quotes bytes
-                    raise InputError(f"{path}: record {number} is no image's record") from error
+                except UnicodeDecodeError as error:  # TensorFlow's message quotes bytes
+                    raise InputError(f"{path}: record {number} is not an image's record") from error
                 except (tf.errors.OpError, ValueError) as error:
                     raise InputError(
                         f"{path}: record {number} is damaged: {getattr(error, 'message', error)}. "
@@ -166,7 +167,7 @@ def read_records(folder, subset="train", seed=None):
     Args:
         folder: as in `write_records`.
         subset: as in `write_records`.
-        seed: None for the files' order, which is always the same; an integer shuffles.
+        seed: an integer to shuffle; None for the order of the files.
 
     Returns:
         A `tf.data.Dataset` of image, uint8 (height, width, 3), BGR; label, int64; and name,
@@ -180,11 +181,11 @@ def read_records(folder, subset="train", seed=None):
 
 
 def stream_records(folder, index, seed):
-    """Do as `read_records` without checking; `index` is the JSON's content, `seed` a pair."""
+    """Read records without checking them; `index` is the JSON's content, `seed` a pair or None."""
     files = tf.constant([str(Path(folder) / shard["file"]) for shard in index["shards"]])
     data = tf.data.Dataset.from_tensor_slices(files if seed is None else shuffle(files, seed))
     data = data.interleave(tf.data.TFRecordDataset, len(index["shards"]), 1, **PARALLEL)
-    if seed is not None:  # Dataset.shuffle would depend on tf.random.set_seed, too
+    if seed is not None:  # Dataset.shuffle would also depend on tf.random.set_seed
         data = data.batch(SHUFFLE_WINDOW).enumerate()
         data = data.flat_map(
             lambda number, records: tf.data.Dataset.from_tensor_slices(
@@ -201,10 +202,10 @@ def stream_records(folder, index, seed):
 
 
 def seed_pair(seed):
-    """Make the seed of TensorFlow's stateless operations, int64 (2,), of an integer."""
+    """Return the seed, int64 (2,), that an integer is for TensorFlow's stateless operations."""
     return tf.constant([seed, 0], tf.int64)
 
 
 def shuffle(values, seed):
-    """Shuffle a tensor by its first axis as a pure function of a pair of integers."""
+    """Shuffle a tensor along its first axis; the order depends only on the pair `seed`."""
     return tf.random.experimental.stateless_shuffle(values, seed, alg="philox")

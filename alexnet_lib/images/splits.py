@@ -1,4 +1,4 @@
-"""Splits: training, validation and test, or k folds, dealt class by class and kept as CSV."""
+"""Split images into training, validation and test, or into k folds, and store splits as CSV."""
 
 import csv
 
@@ -7,74 +7,86 @@ import numpy as np
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import CARRIED, atomic_path
 
+__all__ = [
+    "SUBSETS",
+    "UCMERCED_SPLIT",
+    "apply_split",
+    "k_folds",
+    "read_split",
+    "split",
+    "write_split",
+]
+
+#: The parts of a split.
 SUBSETS = ("train", "validation", "test")
-# The book's own 80/10/10 split of UC Merced: `split` with seed 0, the one duplicate pair together.
+#: Path of the book's own 80/10/10 split of UC Merced: `split` with seed 0, its one pair of
+#: duplicates together.
 UCMERCED_SPLIT = CARRIED / "ucmerced_split.csv"
 HEADER = ["file", "class", "subset"]
 
 
 def split(labels, groups=None, fractions=(0.8, 0.1, 0.1), seed=0):
-    """Deal images to training, validation and test, class by class, with whole groups on one side.
+    """Split each class into training, validation and test, without dividing a group.
 
     Args:
         labels: (images,), the classes.
-        groups: (images,), ids of what belongs together, as `duplicate_groups` returns them.
-        fractions: of training, validation and test; together 1. Every class gets the whole numbers
-            nearest to them, unless a group is too large for that.
-        seed: another seed deals other images.
+        groups: (images,), equal for images that must stay together; see `duplicate_groups`.
+        fractions: of training, validation and test; they sum to 1. Each class is split into the
+            nearest whole numbers, unless a group is too large for that.
+        seed: another seed gives another split.
 
     Returns:
         str array (images,) of "train", "validation" and "test".
 
     Raises:
-        ValueError: for arguments that disagree, or a fraction that comes to no image at all.
+        ValueError: for inconsistent arguments, or if a subset would be empty.
     """
     if len(fractions) != 3 or min(fractions) < 0 or not np.isclose(sum(fractions), 1):
         raise InputError(
             f"fractions must be three numbers that sum to 1. Received: fractions={fractions}"
         )
-    part = _deal(labels, groups, fractions, seed)
+    part = _assign(labels, groups, fractions, seed)
     for subset, fraction, count in zip(
         SUBSETS, fractions, np.bincount(part, minlength=3), strict=True
     ):
         if fraction > 0 and count == 0:
             raise InputError(
-                f"no image comes to {subset!r} at fractions={fractions} of {len(part)} images: "
-                "more images or other fractions are needed"
+                f"subset {subset!r} would be empty: fractions={fractions} of {len(part)} images. "
+                "Use more images or other fractions."
             )
     return np.array(SUBSETS)[part]
 
 
 def k_folds(labels, groups=None, k=5, seed=0):
-    """Deal images to k folds of the same mixture of classes, with whole groups in one fold.
+    """Split images into k folds with the same mix of classes, without dividing a group.
 
     Args:
         labels: (images,), the classes.
-        groups: (images,), ids of what belongs together, as `duplicate_groups` returns them.
+        groups: (images,), equal for images that must stay together; see `duplicate_groups`.
         k: number of folds, at least 2. Folds differ by at most one image in each class and by at
             most one in total, unless a group is too large for that.
-        seed: another seed deals other images.
+        seed: another seed gives other folds.
 
     Returns:
         int64 array (images,) of fold numbers, 0 to k - 1.
 
     Raises:
-        ValueError: for arguments that disagree, or more folds than images to fill them.
+        ValueError: for inconsistent arguments, or more folds than images.
     """
     if not isinstance(k, int) or k < 2:
         raise InputError(f"k must be an integer of at least 2. Received: k={k!r}")
-    fold = _deal(labels, groups, [1 / k] * k, seed)
+    fold = _assign(labels, groups, [1 / k] * k, seed)
     if np.unique(fold).size < k:
-        raise InputError(f"{len(fold)} images do not fill {k} folds. Received: k={k}")
+        raise InputError(f"{len(fold)} images are too few for {k} folds. Received: k={k}")
     return fold
 
 
-def _deal(labels, groups, fractions, seed):
-    """Return for each image the number of the fraction that it was dealt to."""
+def _assign(labels, groups, fractions, seed):
+    """Return for each image the index of the fraction that it is assigned to."""
     labels = np.unique(labels, return_inverse=True)[1]
     if groups is None:
         groups = np.arange(len(labels))
-    else:  # numbered by first appearance, so that it does not matter what the ids are
+    else:  # number groups by first appearance, so the result does not depend on their ids
         _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
         groups = np.argsort(np.argsort(first))[groups]
     if labels.ndim != 1 or not labels.size or groups.shape != labels.shape:
@@ -84,10 +96,10 @@ def _deal(labels, groups, fractions, seed):
         )
     room = _quotas(np.bincount(labels), np.asarray(fractions, float))
     members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
-    # Nothing but `random`, the plainest of NumPy's streams, so that every version deals the same.
+    # Only `random`, whose stream is the same in every version of NumPy.
     generator = np.random.default_rng(seed)
     part = np.empty(len(labels), np.int64)
-    # Large groups first, while there is room; single images then fill what is left exactly.
+    # Large groups first, while there is room; single images then fill the rest exactly.
     for group in np.lexsort((generator.random(len(members)), [-len(each) for each in members])):
         present, counts = np.unique(labels[members[group]], return_counts=True)
         left = (room[present] - counts[:, None]).min(axis=0)
@@ -102,10 +114,10 @@ def _deal(labels, groups, fractions, seed):
 
 
 def _quotas(counts, fractions):
-    """Round counts times fractions to whole numbers (classes, fractions) that keep all totals."""
+    """Round counts times fractions to whole numbers (classes, fractions), keeping all totals."""
     exact = np.outer(counts, fractions)
     quotas = np.floor(exact).astype(np.int64)
-    behind = np.zeros(len(fractions))  # what the classes so far owe each fraction
+    behind = np.zeros(len(fractions))  # accumulated rounding error
     for count, wanted, given in zip(counts, exact, quotas, strict=True):
         behind += wanted - given
         for _ in range(count - given.sum()):
@@ -117,7 +129,7 @@ def _quotas(counts, fractions):
 
 
 def write_split(path, names, subsets):
-    """Write a split as CSV with the columns file, class and subset; whole or not at all.
+    """Write a split as CSV with the columns file, class and subset, atomically.
 
     Args:
         path: the file.
@@ -132,14 +144,14 @@ def write_split(path, names, subsets):
 
 
 def read_split(path=UCMERCED_SPLIT):
-    """Read a split that `write_split` wrote; the default one is the book's of UC Merced.
+    """Read a split that `write_split` wrote; by default the book's split of UC Merced.
 
     Returns:
         A dict from name, "class/stem", to "train", "validation" or "test", or to a fold's number
         as a string.
 
     Raises:
-        ValueError: where the file is something else; names the line and what was expected there.
+        ValueError: if the file is not a split; the message names the line and what was expected.
     """
     found = {}
     try:
@@ -164,17 +176,17 @@ def read_split(path=UCMERCED_SPLIT):
 
 
 def apply_split(images, split):
-    """Find a split's subsets among images.
+    """Return the indices of each subset of a split.
 
     Args:
         images: `Images`, or anything else with `names`.
         split: what `read_split` returns.
 
     Returns:
-        A dict from subset to its images' indices, int64 and ascending.
+        A dict from subset to the indices of its images, int64 and ascending.
 
     Raises:
-        ValueError: where the split lacks an image or names one that is not there.
+        ValueError: if the images and the split do not name the same images.
     """
     names = set(images.names)
     for missing, text in (

@@ -12,19 +12,20 @@ import keras
 import numpy as np
 
 from alexnet_lib.errors import InputError
-from alexnet_lib.files import find_imagenet_weights, prefix_errors
+from alexnet_lib.files import find_imagenet_weights
+from alexnet_lib.port.alexnet_files import read_alexnet
 from alexnet_lib.port.architecture import (
     CLASSES,
     DROPOUT,
     FC_UNITS,
-    INPUT_SIZE,
-    LRN,
-    describe,
+    prototxt,
     weight_layers,
 )
-from alexnet_lib.port.caffemodel import read_caffemodel
-from alexnet_lib.port.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
-from alexnet_lib.port.layouts import caffe_to_tensorflow, load_npz
+from alexnet_lib.port.description import parse_description
+from alexnet_lib.port.layouts import load_npz
+from alexnet_lib.port.network import build
+
+__all__ = ["AlexNet", "decode_predictions", "imagenet_classes", "load_weights"]
 
 
 def AlexNet(
@@ -73,37 +74,16 @@ def AlexNet(
             f"Received: weights={type(weights).__name__}"
         )
 
-    options = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
-    x = inputs = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), name="data")
-    for row in describe(classes, fc_units=fc_units):
-        layer = row.layer
-        if layer.type == "Convolution":
-            x = GroupedConv2D(
-                layer.outputs,
-                layer.kernel,
-                strides=layer.stride,
-                padding="same" if layer.pad else "valid",
-                groups=layer.groups,
-                name=layer.name,
-                **options,
-            )(x)
-        elif layer.type == "ReLU":
-            x = keras.layers.ReLU(name=layer.name)(x)
-        elif layer.type == "LRN":
-            x = LocalResponseNormalization.from_caffe(**LRN, name=layer.name)(x)
-        elif layer.type == "Pooling":
-            x = keras.layers.MaxPooling2D(layer.kernel, layer.stride, name=layer.name)(x)
-            if layer.name == "pool5" and not include_top:
-                break
-        elif layer.type == "InnerProduct":
-            if len(row.input_shape) == 3:
-                x = keras.layers.Flatten(name="flatten")(x)
-            x = FullyConnected(layer.outputs, name=layer.name, **options)(x)
-        elif layer.type == "Dropout":
-            x = keras.layers.Dropout(dropout, name=layer.name)(x)
-        else:
-            x = keras.layers.Activation(classifier_activation, name=layer.name)(x)
-    model = keras.Model(inputs, x, name=name)
+    text = prototxt("fc8" if include_top else "pool5", classes, fc_units=fc_units, dropout=dropout)
+    model = build(
+        parse_description(text),
+        kernel_initializer=kernel_initializer,
+        kernel_regularizer=kernel_regularizer,
+        name=name,
+    )
+    if include_top:
+        prob = keras.layers.Activation(classifier_activation, name="prob")(model.output)
+        model = keras.Model(model.input, prob, name=name)
     if weights is not None:
         load_weights(model, find_imagenet_weights() if weights == "imagenet" else weights)
     return model
@@ -171,22 +151,10 @@ def _is_fc_of_another_size(name, got, expected, fresh):
     )
 
 
-def model_weights(model):
-    """Return a model's weights under the names that `save_npz` and `load_weights` use."""
-    names = weight_layers()
-    return {
-        f"{layer.name}/{part}": weight.numpy()
-        for layer in model.layers
-        if layer.name in names
-        for part, weight in zip(("kernel", "bias"), layer.weights, strict=True)
-    }
-
-
 def _read_weights(path):
     """Read a weights file of any supported format, in TensorFlow's layout."""
     if path.endswith(".caffemodel"):
-        with prefix_errors(path):
-            return caffe_to_tensorflow(read_caffemodel(path))
+        return read_alexnet(path)
     if path.endswith(".npz"):
         arrays = load_npz(path)
         arrays.pop("classes", None)  # in a classifier's file

@@ -9,12 +9,30 @@ from typing import NamedTuple
 
 from alexnet_lib.errors import InputError
 
+__all__ = [
+    "CLASSES",
+    "DROPOUT",
+    "FC_UNITS",
+    "INPUT_SIZE",
+    "LAYERS",
+    "LRN",
+    "Layer",
+    "LayerSummary",
+    "describe",
+    "prototxt",
+    "weight_layers",
+]
+
+#: Side of the square input image, in pixels.
 INPUT_SIZE = 227
+#: Number of ImageNet's classes.
 CLASSES = 1000
+#: Number of outputs of fc6 and of fc7.
 FC_UNITS = 4096
 
-# Caffe's `lrn_param`, in Caffe's convention, which divides alpha by local_size.
+#: Caffe's `lrn_param`, in Caffe's convention, which divides alpha by local_size.
 LRN = {"local_size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
+#: Rate of drop6 and drop7.
 DROPOUT = 0.5
 
 
@@ -30,6 +48,8 @@ class Layer(NamedTuple):
     groups: int = 1
 
 
+#: The 23 layers of AlexNet in order: for each its name, its Caffe type and its hyperparameters. All
+#: shapes, counts and pictures follow from this table.
 LAYERS = (
     Layer("conv1", "Convolution", outputs=96, kernel=11, stride=4),
     Layer("relu1", "ReLU"),
@@ -135,7 +155,7 @@ def weight_layers(classes=CLASSES):
     return {row.layer.name: row for row in describe(classes) if row.kernel_shape}
 
 
-def prototxt(last="prob", classes=CLASSES, batch=1):
+def prototxt(last="prob", classes=CLASSES, batch=1, fc_units=FC_UNITS, dropout=DROPOUT):
     """Write the network in Caffe's text format, for engines that import Caffe models.
 
     Every layer has its own top (Caffe's files compute ReLU and dropout in place), so an engine can
@@ -145,6 +165,8 @@ def prototxt(last="prob", classes=CLASSES, batch=1):
         last: name of the last layer to write; "pool5" omits the classifier.
         classes: number of outputs of fc8.
         batch: number of images in a batch.
+        fc_units: number of outputs of fc6 and of fc7.
+        dropout: rate of drop6 and drop7.
 
     Returns:
         The text of a `deploy.prototxt` whose input blob "data" has shape (batch, 3, 227, 227).
@@ -161,7 +183,7 @@ def prototxt(last="prob", classes=CLASSES, batch=1):
         f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }}',
     ]
     bottom, lrn = "data", " ".join(f"{key}: {value}" for key, value in LRN.items())
-    for row in describe(classes)[: names.index(last) + 1]:
+    for row in describe(classes, fc_units=fc_units)[: names.index(last) + 1]:
         layer = row.layer
         window = f"kernel_size: {layer.kernel} stride: {layer.stride}"
         parameters = {
@@ -170,7 +192,7 @@ def prototxt(last="prob", classes=CLASSES, batch=1):
             "LRN": f"lrn_param {{ {lrn} }}",
             "Pooling": f"pooling_param {{ pool: MAX {window} }}",
             "InnerProduct": f"inner_product_param {{ num_output: {layer.outputs} }}",
-            "Dropout": f"dropout_param {{ dropout_ratio: {DROPOUT} }}",
+            "Dropout": f"dropout_param {{ dropout_ratio: {dropout} }}",
         }.get(layer.type, "")
         text.append(
             f'layer {{ name: "{layer.name}" type: "{layer.type}" '

@@ -6,16 +6,22 @@ encoding guide of protocol buffers. The reader walks over a memory-mapped file a
 views into it, so opening a 244 MB file copies nothing.
 """
 
+import contextlib
+import itertools
 import math
 import mmap
 import os
+import re
 import stat
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path
+
+__all__ = ["CaffeModelError", "read_caffemodel", "write_caffemodel"]
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIRE_TYPES = {VARINT: "varint", FIXED64: "64-bit", BYTES: "length-delimited", FIXED32: "32-bit"}
@@ -25,20 +31,34 @@ V0_LAYER = {"name": 1, "blobs": 50}
 V1_LAYER = {"name": 4, "blobs": 6}
 LAYER_PARAMETER = {"name": 1, "blobs": 7}
 NET_V1_LAYERS, NET_LAYER, V1_HOLDS_V0 = 2, 100, 1
+# Where blobs are in a net's messages: fields, and those below them; None stands for a blob.
+NET_LAYERS = {
+    NET_V1_LAYERS: {V1_LAYER["blobs"]: None, V1_HOLDS_V0: {V0_LAYER["blobs"]: None}},
+    NET_LAYER: {LAYER_PARAMETER["blobs"]: None},
+}
 BLOB_LEGACY = {1: "num", 2: "channels", 3: "height", 4: "width"}
 BLOB_DATA, BLOB_SHAPE, BLOB_DOUBLE_DATA, SHAPE_DIM = 5, 7, 8, 1
+# NVIDIA's Caffe writes a blob's numbers as bytes, and their type beside them.
+BLOB_RAW_TYPE, BLOB_RAW_DATA, RAW_TYPES = 10, 12, {0: "<f8", 1: "<f4", 2: "<f2"}
+STATE_ITERATION, STATE_NET = 1, 2  # of a SolverState
 V1_TYPE, V1_CONVOLUTION, V1_INNER_PRODUCT = 5, 4, 14
 
 MAX_AXES = 32  # Caffe's own limit, kMaxBlobAxes
 MAX_DIMENSION = 2**31 - 1
 
-# Files that are often mistaken for weights, by their first bytes.
+HDF5 = b"\x89HDF\r\n\x1a\n"
+# What people hand to a reader of weights instead of weights, by how it begins.
 LOOKALIKES = {
-    b"\x89HDF": "an HDF5 file; save it from Caffe with `snapshot_format: BINARYPROTO`",
-    b"PK\x03\x04": "a zip archive (.npz, .keras?)",
-    b"<": "HTML or XML, perhaps the error page of a failed download",
-    b"name:": "a prototxt, the network's description; the weights are in the .caffemodel",
-    b"version https://git-lfs": "a Git LFS pointer; run `git lfs pull`",
+    rb"PK\x03\x04": "a zip archive (.npz, .keras?)",
+    rb"<": "HTML or XML, perhaps the error page of a failed download",
+    rb"\s*(#[^\n]*\n\s*)*(name|input|input_dim|input_shape|force_backward|state|layers?)\s*[:{]": (
+        "a prototxt, the network's description; the weights are in the .caffemodel"
+    ),
+    rb"version https://git-lfs": "a Git LFS pointer; run `git lfs pull`",
+    rb"\x1f\x8b|BZh|\xfd7zXZ": "a compressed archive, such as an export of DIGITS; unpack it "
+    "(`tar xzf FILE`) and take the .caffemodel and the deploy.prototxt that are in it",
+    rb"\x93NUMPY|\x80[\x02-\x05]": "a pickled .npy or pickle, as old converters wrote them; "
+    "pickles can run any code and are not opened here. Take the .caffemodel that it was made from",
 }
 
 
@@ -64,7 +84,7 @@ class CaffeModelError(InputError):
 
 
 def read_caffemodel(path):
-    """Read the weights of a `.caffemodel` of any generation (V0, V1, LayerParameter).
+    """Read the weights of a `.caffemodel` of any generation, or of a `.caffemodel.h5`.
 
     Args:
         path: the file's path.
@@ -81,6 +101,48 @@ def read_caffemodel(path):
         CaffeModelError: if the file is malformed; names file, byte offset and layer.
         OSError: if the file cannot be opened.
     """
+    reader = _open(path)
+    return _read_hdf5(os.fspath(path)) if reader is None else reader.read_net()
+
+
+def read_layer_records(path):
+    """Return the messages of a `.caffemodel` without its blobs, encoded as in the file.
+
+    Raises:
+        CaffeModelError: where the file is malformed.
+        OSError: where the file cannot be opened.
+    """
+    reader = _open(path)
+    if reader is None:  # HDF5 holds weights alone
+        return b""
+    with reader.naming_other_kinds():
+        return reader.without_blobs(reader.whole(), NET_LAYERS)
+
+
+def read_mean(path):
+    """Read a mean image (.binaryproto), as Caffe's compute_image_mean writes it.
+
+    Returns:
+        A float32 array (channels, height, width), channels in the order of the images (BGR).
+
+    Raises:
+        CaffeModelError: where the file is not a mean of one image.
+        OSError: where it cannot be opened.
+    """
+    reader = _open(path)
+    mean = np.zeros(0) if reader is None else reader.read_blob(reader.whole(), "the mean")
+    if mean.ndim == 4 and len(mean) == 1:
+        mean = mean[0]
+    if mean.ndim != 3:
+        raise CaffeModelError(
+            f"{os.fsdecode(path)}: expected a mean image of (1, channels, height, width), "
+            f"got {mean.shape}"
+        )
+    return mean
+
+
+def _open(path):
+    """Map a file into memory and return a reader of it, or None for HDF5."""
     path = os.fspath(path)
     status = os.stat(path)
     # Opening a pipe would wait forever for a writer, so check before opening.
@@ -90,7 +152,40 @@ def read_caffemodel(path):
         raise CaffeModelError(f"{path}: byte 0: expected a .caffemodel file, found an empty file")
     with open(path, "rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return _Reader(path, data).read_net()
+    return None if data[: len(HDF5)] == HDF5 else _Reader(path, data)
+
+
+def _read_hdf5(path):
+    """Read a snapshot with `snapshot_format: HDF5`: data/LAYER/INDEX."""
+    found = {}
+
+    def visit(name, item):
+        layer, _, index = name.rpartition("/")
+        if isinstance(item, h5py.Dataset) and layer and index.isdecimal():
+            found.setdefault(layer, {})[int(index)] = np.asarray(item[()], np.float32)
+
+    try:
+        with h5py.File(path) as file:
+            if "learned_net" in file or "data" not in file:
+                kind = "of a solver's state" if "learned_net" in file else "without a group 'data'"
+                raise KeyError(f"it is one {kind}; the weights are in the .caffemodel.h5")
+            file["data"].visititems(visit)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise CaffeModelError(
+            f"{path}: byte 0: expected a snapshot of Caffe; this looks like an HDF5 file that is "
+            f"none, or is broken: {error}"
+        ) from error
+    for layer, blobs in found.items():
+        if sorted(blobs) != list(range(len(blobs))):
+            raise CaffeModelError(
+                f"{path}: layer {layer!r}: expected blobs 0, 1, ..., found {sorted(blobs)}"
+            )
+    if not found:
+        raise CaffeModelError(f"{path}: expected layers with blobs in 'data', found none")
+    layers = {layer: [blobs[i] for i in range(len(blobs))] for layer, blobs in found.items()}
+    for blob in itertools.chain.from_iterable(layers.values()):
+        blob.flags.writeable = False
+    return layers
 
 
 class _Field(NamedTuple):
@@ -177,19 +272,62 @@ class _Reader:
     def read_net(self):
         """Read the whole file into a dict from layer name to blobs."""
         layers = {}
-        try:
+        with self.naming_other_kinds():
             for field in self.fields(0, len(self.data)):
                 if field.number in (NET_V1_LAYERS, NET_LAYER):
                     self.expect(field, (BYTES,), "a layer")
                     self.read_layer(field, layers)
             if not layers:
                 self.fail(len(self.data), "a layer with blobs", "none up to the end of the file")
-        except CaffeModelError as error:
-            for start, kind in LOOKALIKES.items():
-                if self.data[: len(start)] == start:
-                    raise CaffeModelError(f"{error}; this looks like {kind}") from None
-            raise
         return layers
+
+    @contextlib.contextmanager
+    def naming_other_kinds(self):
+        """Add to an error what the file looks like instead of a `.caffemodel`."""
+        try:
+            yield
+        except CaffeModelError as error:
+            if kind := self.other_kind():
+                raise CaffeModelError(f"{error}; this looks like {kind}") from None
+            raise
+
+    def other_kind(self):
+        """Say what a file that is no `.caffemodel` looks like, or return None."""
+        for start, kind in LOOKALIKES.items():
+            if re.match(start, self.data[:1000]):
+                return kind
+        try:
+            fields = list(itertools.islice(self.fields(0, len(self.data)), 2))
+            if [(f.number, f.wire) for f in fields] == [
+                (STATE_ITERATION, VARINT),
+                (STATE_NET, BYTES),
+            ]:
+                name = self.data[fields[1].start : fields[1].stop][:200]
+                return (
+                    "a .solverstate, for going on with a training; the weights are in the file "
+                    f"that was saved with it, {name.decode('utf-8', 'replace')!r}"
+                )
+            self.layer = None
+            if len(self.read_blob(self.whole(), "the mean").shape) > 1:
+                return "a mean (.binaryproto); read it with read_mean, or give it to --mean"
+        except CaffeModelError:
+            pass
+        return None
+
+    def whole(self):
+        """Return the whole file as one message."""
+        return _Field(0, 0, BYTES, None, 0, len(self.data))
+
+    def without_blobs(self, message, parts):
+        """Encode a message without its blobs; `parts` says in which fields they are."""
+        pieces = []
+        for field in self.fields(message.start, message.stop):
+            if field.number not in parts:
+                pieces.append(self.data[field.position : field.stop])
+            elif parts[field.number] is not None:
+                self.expect(field, (BYTES,), "a layer")
+                pieces.append(_record(field.number, self.without_blobs(field, parts[field.number])))
+        return b"".join(pieces)
 
     def read_layer(self, layer, layers):
         """Add one layer's blobs to `layers`."""
@@ -219,7 +357,7 @@ class _Reader:
 
     def read_blob(self, blob, what):
         """Read one BlobProto into a float32 array."""
-        legacy, shape, singles, doubles = {}, [], [], []
+        legacy, shape, singles, doubles, raw, raw_type = {}, [], [], [], None, 0
         position = blob.start
         while position < blob.stop:
             field = self.field(position, blob.stop)
@@ -232,6 +370,12 @@ class _Reader:
                 shape += self.read_shape(field, what)
             elif field.number == BLOB_DATA:
                 position = self.read_numbers(field, FIXED32, singles, blob.stop, what)
+            elif field.number == BLOB_RAW_TYPE:
+                self.expect(field, (VARINT,), f"{what}'s type")
+                raw_type = field.value
+            elif field.number == BLOB_RAW_DATA:
+                self.expect(field, (BYTES,), f"{what}'s data")
+                raw = field
             elif field.number == BLOB_DOUBLE_DATA:
                 position = self.read_numbers(field, FIXED64, doubles, blob.stop, what)
         if legacy:  # as in Caffe, legacy dimensions take precedence; a missing one is 0
@@ -245,6 +389,15 @@ class _Reader:
                 f"{len(shape)} dimensions, {sizes}",
             )
         chunks = doubles or singles  # as in Caffe
+        if raw is not None:
+            if raw_type not in RAW_TYPES:
+                self.fail(raw.position, f"{what}'s numbers as double, float or float16", raw_type)
+            unit = np.dtype(RAW_TYPES[raw_type])
+            length = raw.stop - raw.start
+            if length % unit.itemsize:
+                self.fail(raw.position, f"{what}'s data in units of {unit.itemsize} bytes", length)
+            count = length // unit.itemsize
+            chunks = [np.frombuffer(self.data, unit, count, raw.start)] if count else []
         count, size = sum(map(len, chunks)), math.prod(shape)
         if count != size:
             self.fail(blob.position, f"{what} of shape {tuple(shape)} with {size} values", count)

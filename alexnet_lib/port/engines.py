@@ -1,6 +1,7 @@
-"""Two independent engines that know Caffe's AlexNet: OpenCV's importer and ONNX Runtime.
+"""Run AlexNet in two independent engines: OpenCV's Caffe importer and ONNX Runtime.
 
-Neither shares code with TensorFlow or with this library's reader: what all three agree on is right.
+Neither shares code with TensorFlow or with this library's reader, so an error in the port shows as
+a difference between them.
 """
 
 import os
@@ -13,11 +14,19 @@ import tensorflow as tf
 from alexnet_lib.errors import InputError
 from alexnet_lib.port.architecture import CLASSES, INPUT_SIZE, LAYERS, describe, prototxt
 
+__all__ = [
+    "keras_activations",
+    "onnx_activations",
+    "onnx_model",
+    "opencv_activations",
+    "relative_error",
+]
+
 
 def keras_activations(model, images):
     """Return the output of every layer of `model`, by name, float32 (batch, ...).
 
-    Products are those of float32: by default, recent GPUs round their factors to 11 bits (TF32).
+    Products are computed in float32; by default, recent GPUs round their factors to 11 bits (TF32).
     """
     names = [layer.name for layer in LAYERS if layer.name in {item.name for item in model.layers}]
     probe = keras.Model(model.input, [model.get_layer(name).output for name in names])
@@ -36,7 +45,7 @@ def opencv_activations(caffemodel, images, last="prob", classes=CLASSES):
     Args:
         caffemodel: path of the file; OpenCV reads it itself.
         images: float32 (batch, 227, 227, 3), made by `preprocess_input`.
-        last: the layer to stop at; "pool5" for a file without fc layers.
+        last: name of the last layer to run; "pool5" for a file without fc layers.
         classes: number of outputs of the file's fc8.
 
     Returns:
@@ -57,8 +66,8 @@ def opencv_activations(caffemodel, images, last="prob", classes=CLASSES):
 def onnx_activations(blobs, images):
     """Run the public ONNX graph of BVLC's AlexNet, with its weights replaced, in ONNX Runtime.
 
-    The graph ships in the `onnx` package with constant weights, for an input of 224 whose last
-    pooling is padded; with 227 no padding is needed.
+    The `onnx` package contains the graph with constant weights, for an input of 224 and with a
+    padded last pooling; with 227 no padding is needed.
 
     Args:
         blobs: all eight layers' [weights, bias] in Caffe's layout, as `read_caffemodel` returns.
@@ -80,7 +89,7 @@ def onnx_activations(blobs, images):
 
 
 def onnx_model(blobs):
-    """Return the `onnx` package's BVLC graph with `blobs` as its weights, outputs named as here."""
+    """Return the BVLC graph of the `onnx` package with `blobs` as weights and our layer names."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -95,7 +104,7 @@ def onnx_model(blobs):
     names = (layer.name for layer in LAYERS)
     renamed, nodes = {"data_0": "data", "OC2_DUMMY_1": "shape"}, []
     for node in graph.node:
-        if node.op_type == "ConstantOfShape":  # made the weights that we replace
+        if node.op_type == "ConstantOfShape":  # makes the weights that we replace
             continue
         for attribute in node.attribute:
             if attribute.name == "pads" and node.op_type == "MaxPool":
@@ -125,10 +134,10 @@ def onnx_model(blobs):
 
 
 def relative_error(actual, expected):
-    """Return the largest difference as a share of the largest expected magnitude.
+    """Return the largest difference, divided by the largest expected magnitude.
 
     Raises:
-        ValueError: where the shapes differ.
+        ValueError: if the shapes differ.
     """
     if actual.shape != expected.shape:
         raise InputError(f"expected shape {expected.shape}, got {actual.shape}")

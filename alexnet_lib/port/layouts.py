@@ -15,6 +15,15 @@ from alexnet_lib.files import atomic_path
 from alexnet_lib.port.architecture import weight_layers
 from alexnet_lib.port.caffemodel import release_pages
 
+__all__ = [
+    "caffe_to_tensorflow",
+    "load_npz",
+    "model_weights",
+    "save_npz",
+    "tensorflow_to_caffe",
+    "transpose_dense",
+]
+
 BLOCK = 16  # outputs of a dense kernel to transpose at once; such a block fits into the cache
 
 
@@ -41,7 +50,7 @@ def caffe_to_tensorflow(blobs):
         if name not in known:
             raise InputError(
                 f"layer {name!r}: expected one of AlexNet's {', '.join(known)}; "
-                "is this another network's file?"
+                "another network's file is ported by `python -m alexnet_lib port`"
             )
         if len(layer_blobs) != 2:
             raise InputError(
@@ -66,13 +75,13 @@ def caffe_to_tensorflow(blobs):
         if kernel.ndim == 4:
             kernel = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0), np.float32)
         else:
-            kernel = _transpose_dense(kernel, row.input_shape)
+            kernel = transpose_dense(kernel, row.input_shape)
         weights[f"{name}/kernel"] = kernel
         weights[f"{name}/bias"] = np.ascontiguousarray(bias.reshape(-1), np.float32)
     return weights
 
 
-def _transpose_dense(kernel, input_shape):
+def transpose_dense(kernel, input_shape):
     """Convert (outputs, inputs) to TensorFlow's layout, block by block.
 
     Each block's pages are released when it is done, so the file and its copy are never both in
@@ -122,6 +131,17 @@ def tensorflow_to_caffe(weights):
             kernel = kernel.T[None, None]
         blobs[name] = [np.ascontiguousarray(kernel), bias.reshape(1, 1, 1, -1)]
     return blobs
+
+
+def model_weights(model):
+    """Return a model's weights under the names that `save_npz` and `load_weights` use."""
+    names = weight_layers()
+    return {
+        f"{layer.name}/{part}": weight.numpy()
+        for layer in model.layers
+        if layer.name in names
+        for part, weight in zip(("kernel", "bias"), layer.weights, strict=True)
+    }
 
 
 def save_npz(path, weights):

@@ -1,79 +1,59 @@
-"""The book's pictures: one style for all of them, and the drawings that chapters share."""
+"""The book's figures: their palette, and the plots that several chapters share.
+
+The style is in `book.mplstyle`: `plt.style.use("alexnet_lib.teaching.book")`.
+"""
+
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from cycler import cycler
+from matplotlib import rc_params_from_file
 from matplotlib.patches import Polygon
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.port.architecture import CLASSES, describe
 
-# Okabe and Ito's palette, told apart with any colour vision; its yellow is too pale for lines.
-PALETTE = {
-    "blue": "#0072B2",
-    "orange": "#E69F00",
-    "green": "#009E73",
-    "vermillion": "#D55E00",
-    "purple": "#CC79A7",
-    "sky": "#56B4E9",
-    "black": "#222222",
-}
-GREY = "#8A8A8A"
-SEQUENTIAL = "cividis"  # made for colour-blind readers, evenly lighter from end to end
+__all__ = [
+    "GREY",
+    "PALETTE",
+    "TIMES",
+    "draw_architecture",
+    "plot_confusion",
+    "plot_filters",
+    "plot_reliability",
+    "plot_roofline",
+]
+
+_PARAMETERS = rc_params_from_file(
+    Path(__file__).with_name("book.mplstyle"), use_default_template=False
+)
+_NAMES = ("blue", "orange", "green", "vermillion", "purple", "sky", "black")
+#: The colours of all figures by name, told apart by colour-blind readers too.
+PALETTE = dict(zip(_NAMES, _PARAMETERS["axes.prop_cycle"].by_key()["color"], strict=True))
+#: The colour of axes and notes.
+GREY = _PARAMETERS["axes.edgecolor"]
+#: The sign in sizes such as 3×3.
 TIMES = "\N{MULTIPLICATION SIGN}"
 NOTE = {"boxstyle": "round", "facecolor": "#F2F2F2", "edgecolor": GREY, "linewidth": 0.8}
 
 
-def use_style():
-    """Set matplotlib's defaults for the book.
-
-    Figures are opaque and white with dark text, so that they read the same on a light page and, as
-    a card, on a dark one.
-    """
-    plt.rcParams.update(
-        {
-            "axes.axisbelow": True,
-            "axes.edgecolor": GREY,
-            "axes.grid": False,
-            "axes.labelcolor": PALETTE["black"],
-            "axes.prop_cycle": cycler(color=list(PALETTE.values())),
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlelocation": "left",
-            "axes.titleweight": "bold",
-            "figure.constrained_layout.use": True,
-            "figure.dpi": 144,
-            "figure.facecolor": "white",
-            "figure.figsize": (8, 4),
-            "font.size": 10,
-            "grid.color": "#DDDDDD",
-            "image.cmap": SEQUENTIAL,
-            "legend.frameon": False,
-            "savefig.facecolor": "white",
-            "text.color": PALETTE["black"],
-            "xtick.color": PALETTE["black"],
-            "ytick.color": PALETTE["black"],
-        }
-    )
-
-
 def plot_filters(kernel, columns=16, title="Filters", ax=None):
-    """Show a first layer's kernel as a grid of small colour pictures.
+    """Show the first layer's kernel as a grid of small colour pictures.
 
-    Every filter is scaled by its own largest magnitude: grey is zero, brighter is positive.
+    Each filter is scaled by its own largest magnitude: grey is zero, brighter is positive.
 
     Args:
         kernel: array (height, width, 3, count), HWIO, input channels in the order blue, green, red.
-        columns: pictures in a row.
-        title: of the axes.
+        columns: number of pictures in a row.
+        title: title of the axes.
         ax: matplotlib axes to draw in; a new figure by default.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: where `kernel` does not take three colours.
+        ValueError: if `kernel` does not have three input channels.
     """
     kernel = np.asarray(kernel)
     if kernel.ndim != 4 or kernel.shape[2] != 3:
@@ -101,10 +81,10 @@ def plot_filters(kernel, columns=16, title="Filters", ax=None):
 def draw_architecture(classes=CLASSES, ax=None):
     """Draw AlexNet's eight layers as volumes, with the two groups as an upper and a lower track.
 
-    Every volume is the output of a layer before pooling. A volume is drawn in two halves where its
-    own layer or the next one works in groups; arrows show which half feeds which, so a layer
-    without groups is where they cross. Sides grow with the square root of height and width, and
-    thickness with that of channels. All of it follows from `describe`.
+    Each volume is the output of a layer before pooling. It is drawn in two halves if its own layer
+    or the next one has groups. Arrows show which half feeds which; they cross at layers without
+    groups. The side of a volume grows with the square root of height and width, and its thickness
+    with that of the channels. Everything is derived from `describe`.
 
     Args:
         classes: number of outputs of fc8.
@@ -143,7 +123,7 @@ def draw_architecture(classes=CLASSES, ax=None):
             ax.text(x, top, f"{window}\n{groups}", ha="center", va="bottom", fontsize=9)
         previous = volumes
 
-    column = 0  # LRN and pooling stand between the columns of the layers around them
+    column = 0  # LRN and pooling are between the columns of the adjacent layers
     notes = {}
     for row in rows:
         column += bool(row.kernel_shape)
@@ -159,23 +139,23 @@ def draw_architecture(classes=CLASSES, ax=None):
 
 
 def plot_confusion(matrix, title="Confusion matrix", ax=None):
-    """Show a confusion matrix with the recall of each true class and the precision of each guess.
+    """Show a confusion matrix with the recall and the precision of each class.
 
-    Counts are written in the cells; no count is an empty cell. Right answers are blue and mistakes
-    orange, each darker with their share of the true class. The margins are in percent, greyer
-    where they are lower, and the accuracy is where they meet.
+    Cells show counts, and are empty for zero. Correct predictions are blue and mistakes orange; the
+    larger their share of the true class, the darker. The margins show recall and precision in
+    percent, darker where they are lower, and the accuracy in the corner.
 
     Args:
         matrix: `pandas.DataFrame` (classes, classes) of counts with the same classes in rows and
             columns. Its axes are named "true" and "predicted", in either order.
-        title: of the axes.
+        title: title of the axes.
         ax: matplotlib axes to draw in; a new figure by default.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: where the axes do not say which of them is the truth, or the classes differ.
+        ValueError: if the axes are not named "true" and "predicted", or the classes differ.
     """
     names = (matrix.index.name, matrix.columns.name)
     rates = {"true": "recall (%)", "predicted": "precision (%)"}
@@ -222,12 +202,12 @@ def plot_confusion(matrix, title="Confusion matrix", ax=None):
 
 
 def plot_reliability(table, title="Reliability", axes=None):
-    """Show how often predictions of each probability are right, above how many there are.
+    """Show how often predictions of each probability are correct, and how many there are.
 
     Args:
-        table: `pandas.DataFrame` as `Evaluation.reliability` returns it: a row a bin with the
-            columns images, probability (their mean), accuracy, low and high (its interval).
-        title: of the upper axes.
+        table: `pandas.DataFrame` that `Evaluation.reliability` returns, with one row per bin and
+            the columns images, probability (their mean), accuracy, low and high (its interval).
+        title: title of the upper axes.
         axes: two matplotlib axes to draw in; a new figure by default.
 
     Returns:
@@ -254,17 +234,17 @@ def plot_reliability(table, title="Reliability", axes=None):
 
 
 def plot_roofline(table, title="Roofline", ax=None):
-    """Show how fast each layer computes, below what arithmetic and memory allow.
+    """Show how fast each layer computes, and the limits of arithmetic and memory.
 
     Args:
-        table: `pandas.DataFrame`, a row a layer and batch size: layer, batch, gflop, gbyte (what
-            must be moved at least) and ms. The rows "SGEMM" and "copy" are the machine's roofs,
-            measured beside the layers; layers without gflop are left out.
-        title: of the axes.
+        table: `pandas.DataFrame` with one row per layer and batch size: layer, batch, gflop, gbyte
+            (the least that must be moved) and ms. The rows "SGEMM" and "copy" are the machine's
+            limits, measured together with the layers. Layers without gflop are left out.
+        title: title of the axes.
         ax: matplotlib axes to draw in; a new figure by default.
 
     Returns:
-        The axes: FLOP a byte across, GFLOP/s upwards, both logarithmic.
+        The axes: FLOP/byte on x, GFLOP/s on y, both logarithmic.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(8, 5))
@@ -289,7 +269,7 @@ def plot_roofline(table, title="Roofline", ax=None):
             place = (point.intensity, point.speed)
             across, up = abs(np.log(points[["intensity", "speed"]].to_numpy() / place)).T
             row = (across > 0.02) & (across < 0.4) & (up < 0.14)
-            # Names of points in a row lie now below, now above; others beside their points.
+            # Labels of points in a row alternate below and above; others are beside their points.
             gap = (0, 7 if number % 2 else -13) if row.any() else (7, -3)
             ax.annotate(
                 point.layer, place, gap, textcoords="offset points", fontsize=8, color=GREY,
@@ -303,7 +283,7 @@ def plot_roofline(table, title="Roofline", ax=None):
 
 
 def _draw_volume(ax, x, y, shape, color):
-    """Draw a box centred on (x, y); return the points where arrows arrive and leave."""
+    """Draw a box centred on (x, y); return the points where arrows end and start."""
     if len(shape) == 3:
         side, width = np.sqrt(shape[0]), 0.28 * np.sqrt(shape[2])
     else:

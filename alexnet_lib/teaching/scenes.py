@@ -1,8 +1,8 @@
-"""Drawn scenes: a stand-in for UC Merced's images where they are absent. Drawn, not photographed.
+"""Drawn scenes that replace UC Merced's images where those are absent: drawings, not photographs.
 
-One recognisable kind for each of UC Merced's 21 classes, at about its scale of 0.3 metres a pixel:
-enough to run everything that handles images, from folders to batches. They say nothing about how
-well a network does on real ones, and no accuracy in this book is measured on them.
+There is one kind for each of UC Merced's 21 classes, at about its scale of 0.3 metres per pixel.
+They are enough to run everything that handles images, from folders to batches. They do not show how
+well a network works on real images, and no accuracy in this book is measured on them.
 """
 
 import os
@@ -15,11 +15,13 @@ import numpy as np
 
 from alexnet_lib.errors import InputError
 
+__all__ = ["DRAW", "draw_scene", "write_scenes"]
+
 SIZE = 256
-SIDE = 384  # of the canvas, of which SIZE x SIZE pixels are cut at any angle
+SIDE = 384  # of the canvas, from which SIZE x SIZE pixels are cut at a random angle
 MIDDLE = SIDE / 2
 LABEL = "Drawn by this book's code: no photographs, and nothing of UC Merced but its class names."
-# Colours are blue, green, red, as everywhere in this book.
+# Colours are in the order blue, green, red, as everywhere in this book.
 ASPHALT, CONCRETE, WHITE, SHADE = (95, 95, 92), (168, 172, 170), (235, 238, 238), (42, 46, 44)
 GRASS, LEAVES, SOIL, SAND = (72, 128, 98), (48, 82, 58), (105, 140, 165), (160, 195, 212)
 WATER, YELLOW = (105, 88, 52), (70, 190, 225)
@@ -30,7 +32,7 @@ PLANE += [(-0.08, 0.05), (-0.36, 0.04), (-0.46, 0.17), (-0.5, 0.17), (-0.46, 0)]
 
 
 class _Canvas:
-    """Pixels to draw on, with the random numbers and the direction of shadows of one scene."""
+    """An image to draw on, with the random numbers and the shadows' direction of one scene."""
 
     def __init__(self, seed):
         self._random = np.random.default_rng(seed).random  # the same stream in every NumPy
@@ -402,19 +404,20 @@ _DRAWINGS = [
     _river, _runway, _sparseresidential, _storagetanks,
     _tenniscourt,
 ]  # fmt: skip
+#: The drawing functions by the name of their class.
 DRAW = {draw.__name__[1:]: draw for draw in _DRAWINGS}
 
 
 def draw_scene(class_name, seed):
-    """Draw a scene of a class of UC Merced, as seen from above.
+    """Draw a scene of one of UC Merced's classes, as seen from above.
 
     Args:
         class_name: one of UC Merced's 21 classes.
-        seed: an integer from 0, or several; the same seed gives the same pixels, another one other
-            places, angles, colours and numbers of things.
+        seed: a non-negative integer, or several. The same seed gives the same pixels; another seed
+            gives other places, angles, colours and numbers of objects.
 
     Returns:
-        uint8 array (256, 256, 3), BGR. Drawn: not a photograph, nor made of any.
+        uint8 array (256, 256, 3), BGR: a drawing, not made from a photograph.
 
     Raises:
         ValueError: for another class.
@@ -429,21 +432,21 @@ def draw_scene(class_name, seed):
 
 
 def write_scenes(folder, per_class=10, seed=0):
-    """Draw scenes in UC Merced's layout, `CLASS/CLASS00.png` and on; whole or not at all.
+    """Draw a folder of scenes in UC Merced's layout, `CLASS/CLASS00.png` ..., atomically.
 
-    A hidden file `.drawn.txt`, which `read_folder` ignores, says in the folder that they are drawn.
+    A hidden file `.drawn.txt`, which `read_folder` ignores, states that they are drawings.
 
     Args:
-        folder: made here; it may exist where it is empty.
+        folder: created if missing; if it exists, it must be empty.
         per_class: number of scenes in each of the 21 classes.
-        seed: another seed draws others.
+        seed: another seed gives other scenes.
 
     Returns:
         The folder as a `Path`, for `read_folder`.
 
     Raises:
-        FileExistsError: where something is in the folder already.
-        ValueError: for less than one scene a class.
+        FileExistsError: if the folder is not empty.
+        ValueError: for less than one scene per class.
     """
     folder = Path(folder)
     if per_class < 1:

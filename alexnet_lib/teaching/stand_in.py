@@ -1,4 +1,4 @@
-"""Weights that stand in for BVLC's where the official file is absent."""
+"""Weights that replace BVLC's where the official file is absent."""
 
 import numpy as np
 
@@ -10,14 +10,14 @@ __all__ = ["stand_in_weights"]
 
 
 def stand_in_weights(seed=0, classes=CLASSES):
-    """Make a complete set of weights, for code and tests that must run without the official file.
+    """Make a complete set of weights for code and tests that run without the official file.
 
-    The convolutions are those of the book's own classifier: BVLC's, fine-tuned on aerial images and
-    stored in half precision. The fully connected layers are He-normal noise, which keeps the
-    activations' scale from layer to layer, and have learned nothing.
+    The convolutions are those of the book's classifier: BVLC's, fine-tuned on aerial images and
+    stored in half precision. The fully connected layers are untrained: He-normal noise, which keeps
+    the scale of activations from layer to layer.
 
     Args:
-        seed: of the noise; the same seed gives the same weights.
+        seed: seed of the noise; the same seed gives the same weights.
         classes: number of outputs of fc8.
 
     Returns:
@@ -32,7 +32,7 @@ def stand_in_weights(seed=0, classes=CLASSES):
         else:
             kernel = generator.standard_normal(row.kernel_shape, np.float32)
             kernel *= np.float32(np.sqrt(2 / row.kernel_shape[0]))
-            if name == "fc8":  # logits of a trained net's size, so that softmax is soft
+            if name == "fc8":  # gives logits as large as a trained network's
                 kernel *= np.float32(0.01)
             bias = np.full(row.layer.outputs, 0.1)
         weights[f"{name}/kernel"] = kernel.astype(np.float32)

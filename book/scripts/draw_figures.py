@@ -112,7 +112,7 @@ def draw_icon():
 
 def main():
     """Write each picture as SVG, the same bytes each time."""
-    figures.use_style()
+    plt.style.use("alexnet_lib.teaching.book")
     plt.rcParams.update({"svg.hashsalt": "alexnet", "svg.fonttype": "path"})
     pictures = {
         "architecture": figures.draw_architecture,

@@ -27,7 +27,7 @@ class Counter:
         """Look at one line of pip's."""
         if line.startswith("Ignoring "):  # for another system or another Python
             self.total -= 1
-        elif line.startswith("Collecting "):
+        elif re.match(r"Collecting |Requirement already satisfied: .*\(from -r ", line):
             self.found += 1
         elif re.match(r"\s*(Downloading|Using cached) .*\.(whl|tar\.gz)( |$)", line):
             self.downloaded += 1
@@ -74,7 +74,7 @@ def main():
             screen.print(f"Could not be installed. The last lines of {short_path(LOG)}:\n")
             screen.print(last_lines(LOG))
             return status
-    screen.print(f"  installed {counter.total} packages in {time.monotonic() - start:.0f} s")
+    screen.print(f".venv has its {counter.total} packages, after {time.monotonic() - start:.0f} s.")
     return 0
 
 

@@ -1,9 +1,9 @@
 """Sphinx extension: the library reference, from the docstrings in `alexnet_lib`.
 
-A line ``{library} ROOM`` in a page becomes a section for each module of that folder of the library
-with its docstring and the names in its ``__all__``; without ROOM, the modules outside the rooms.
-A name that `alexnet_lib` itself offers is documented as ``alexnet_lib.NAME``, any other under its
-module. Docstrings quote `names`; public names become links, the rest code.
+A line ``{library} ROOM`` in a page becomes a section for each module of that folder of the library,
+with its docstring and the names in its ``__all__``; without ROOM, for the modules outside the
+rooms. A name that `alexnet_lib` itself offers is documented as ``alexnet_lib.NAME``, any other
+under its module. Docstrings quote `names`; public names become links, the rest code.
 """
 
 import importlib
@@ -26,15 +26,15 @@ def modules():
     names = [
         found.name
         for found in pkgutil.walk_packages(alexnet_lib.__path__, "alexnet_lib.")
-        if not found.ispkg and not found.name.endswith("__main__")
+        if not found.ispkg and not found.name.endswith(("__main__", ".commands"))
     ]
     imported = {name: importlib.import_module(name) for name in names}
     return {name: module for name, module in imported.items() if public(module)}
 
 
 def public(module):
-    """Return a module's public names, in order: those in ``__all__``, else those in the README."""
-    return getattr(module, "__all__", None) or alexnet_lib._HOMES.get(module.__name__[12:], ())
+    """Return a module's public names, in order."""
+    return getattr(module, "__all__", ())
 
 
 @cache
@@ -65,7 +65,16 @@ def document(module):
     about = map(mark_names, inspect.getdoc(module).splitlines())
     entries = (line for name in public(module) for line in entry(module, name))
     return "\n".join(
-        [f"### {module.__name__}", "", "```{eval-rst}", *about, "", *entries, "```", ""]
+        [
+            f"### {module.__name__.rpartition('.')[2]}",
+            "",
+            "```{eval-rst}",
+            *about,
+            "",
+            *entries,
+            "```",
+            "",
+        ]
     )
 
 

@@ -1,12 +1,14 @@
-"""A process of `test_distributed.py`: trains on several replicas and stores what came of it.
+"""A process of `test_replicas.py`: trains on several replicas and stores what came of it.
 
-Usage: python distributed_worker.py FOLDER REPLICAS [STAGE ...]
+Usage: python replica_worker.py FOLDER REPLICAS STAGE ...
 
-With TF_CONFIG it is one of several workers, else it trains with MirroredStrategy. The stages
-"features" and "images" train; "cut" trains as "features" does, with checkpoints, and the last
-worker kills itself in epoch 1; "resume" goes on from there; in "differ" the workers' seeds differ.
+With TF_CONFIG it is one of several workers, else it trains with MirroredStrategy. A stage trains on
+what `RECIPES` names, or, on features: "stop" with checkpoints until all workers fail in epoch 1,
+"resume" on from there, "differ" with another seed in each worker, "cut" with checkpoints until the
+last worker kills itself in epoch 1, and "take over" on from there.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -77,10 +79,33 @@ def _use_virtual_processors(count):
     )
 
 
-def _die_in_epoch_1(trainer, data, epoch, train_epoch=Trainer.train_epoch):
-    if epoch == 1:
-        trainer.step = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    return train_epoch(trainer, data, epoch)
+class Stopped(Exception):
+    """What all workers raise in the stage "stop"."""
+
+
+def _stop(_):
+    raise Stopped("in epoch 1")
+
+
+def _die_in_the_next_step(trainer):
+    trainer.step = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _before_epoch_1(act):
+    """Call `act` with the trainer when epoch 1 begins."""
+    train_epoch = Trainer.train_epoch
+
+    def act_and_train(trainer, data, epoch):
+        if epoch == 1:
+            act(trainer)
+        return train_epoch(trainer, data, epoch)
+
+    Trainer.train_epoch = act_and_train
+    try:
+        yield
+    finally:
+        Trainer.train_epoch = train_epoch
 
 
 def main(folder, count, stages):
@@ -93,18 +118,17 @@ def main(folder, count, stages):
     replicas = Replicas(strategy)
     worker, workers = replicas.shard
     assert replicas.count == workers * count
+    last = worker == workers - 1
+    acts = {"stop": _stop, "cut": _die_in_the_next_step if last else lambda _: None}
+    places = {"stop": "stopped", "resume": "stopped", "cut": "cut", "take over": "cut"}
     for stage in stages:
-        result = {}
+        seed = worker if stage == "differ" else 0
+        checkpoints = Path(folder, places[stage]) if stage in places else None
+        kind = stage if stage in RECIPES else "features"
         try:
-            if stage in RECIPES:
-                result = train(stage, folder, strategy)
-            elif stage == "differ":
-                train("features", folder, strategy, seed=worker)
-            else:
-                if stage == "cut" and worker == workers - 1:
-                    Trainer.train_epoch = _die_in_epoch_1
-                result = train("features", folder, strategy, Path(folder) / "checkpoints")
-        except (WorkerLost, InputError) as error:
+            with _before_epoch_1(acts[stage]) if stage in acts else contextlib.nullcontext():
+                result = train(kind, folder, strategy, checkpoints, seed)
+        except (WorkerLost, InputError, Stopped) as error:
             result = {"error": np.array(f"{type(error).__name__}: {error}")}
         np.savez(Path(folder) / f"{stage}-{workers}-{worker}.npz", **result)
 

@@ -1,6 +1,6 @@
 """Many replicas train as one device does; a lost worker is an error, and the run goes on from it.
 
-What the processes of `distributed_worker.py` store is compared with training in this one.
+What the processes of `replica_worker.py` store is compared with training in this one.
 """
 
 import json
@@ -14,19 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from distributed_worker import RECIPES, subsets, train
+from replica_worker import RECIPES, subsets, train
 from small import small_network, write_pictures
 
 from alexnet_lib.finetuning.replicas import Replicas
 from alexnet_lib.finetuning.training import finetune
 
-WORKER = Path(__file__).with_name("distributed_worker.py")
+WORKER = Path(__file__).with_name("replica_worker.py")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with 16 pictures, for the processes' results too."""
-    folder = tmp_path_factory.mktemp("distributed")
+    folder = tmp_path_factory.mktemp("replicas")
     write_pictures(folder / "pictures")
     return folder
 
@@ -46,13 +46,15 @@ def start(folder, replicas, stages, config=None):
     return subprocess.Popen(command, env=environment)
 
 
-def run_pair(folder, *stages):
-    """Run two workers of two replicas each on this machine; return their exit statuses."""
+@pytest.fixture(scope="module")
+def pair(folder):
+    """The exit statuses of two workers, with two replicas each, that went through these stages."""
     with socket.socket() as one, socket.socket() as two:
         for each in (one, two):
             each.bind(("127.0.0.1", 0))
         addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, two)]
     cluster = {"worker": addresses}
+    stages = ["images", "stop", "resume", "differ", "cut"]
     pair = [
         start(folder, 2, stages, {"cluster": cluster, "task": {"type": "worker", "index": i}})
         for i in range(2)
@@ -64,10 +66,17 @@ def run_pair(folder, *stages):
             worker.kill()
 
 
+def epochs(folder):
+    """Return how many epochs a folder of checkpoints has."""
+    return len((folder / "history.csv").read_text().splitlines()) - 1
+
+
 @pytest.fixture(scope="module")
-def pair(folder):
-    """Two workers that trained on both kinds of data; then the second was killed in epoch 1."""
-    return run_pair(folder, "features", "images", "cut")
+def single(folder, pair):
+    """A process of three replicas that took the killed run over; that run's number of epochs."""
+    done = epochs(folder / "cut")
+    assert start(folder, 3, ["images", "take over"]).wait(600) == 0
+    return done
 
 
 def load(folder, stage, workers=2, worker=0):
@@ -87,31 +96,40 @@ def assert_same(got, wanted):
         assert error <= 1e-5 * size, f"{name} differs by {error:.1e} of {size:.1e}"
 
 
-@pytest.mark.parametrize("kind", RECIPES)
-def test_two_workers_of_two_replicas_train_as_one_device(kind, folder, expected, pair):
+@pytest.mark.usefixtures("pair")
+def test_two_workers_of_two_replicas_train_as_one_device(folder, expected):
     for worker in range(2):
-        assert_same(load(folder, kind, worker=worker), expected[kind])
+        assert_same(load(folder, "images", worker=worker), expected["images"])
 
 
-def test_three_replicas_of_one_process_train_as_one_device(folder, expected):
-    assert start(folder, 3, RECIPES).wait(600) == 0
-    for kind in RECIPES:
-        assert_same(load(folder, kind, workers=1), expected[kind])
-
-
-def test_a_killed_worker_is_an_error_and_the_run_resumes(folder, expected, pair):
-    assert pair == [0, -signal.SIGKILL]
-    error = str(load(folder, "cut")["error"])
-    assert error.startswith("WorkerLost: another worker has ended or no longer answers")
-    checkpoints = folder / "checkpoints"
-    assert len((checkpoints / "history.csv").read_text().splitlines()) == 2  # head and epoch 0
-    assert run_pair(folder, "resume", "differ") == [0, 0]
+@pytest.mark.usefixtures("pair")
+def test_workers_that_stopped_end_as_one_device_that_did_not(folder, expected):
     for worker in range(2):
+        assert str(load(folder, "stop", worker=worker)["error"]) == "Stopped: in epoch 1"
         assert_same(load(folder, "resume", worker=worker), expected["features"])
+    assert epochs(folder / "stopped") == 3
+
+
+@pytest.mark.usefixtures("single")
+def test_three_replicas_of_one_process_train_as_one_device(folder, expected):
+    assert_same(load(folder, "images", workers=1), expected["images"])
+
+
+@pytest.mark.usefixtures("pair")
+def test_workers_that_differ_are_told_so(folder):
+    for worker in range(2):
         assert str(load(folder, "differ", worker=worker)["error"]).startswith(
             "InputError: the workers differ in seed. Give"
         )
-    assert len((checkpoints / "history.csv").read_text().splitlines()) == 4
+
+
+def test_a_killed_worker_is_an_error_and_another_process_goes_on(folder, expected, pair, single):
+    assert pair == [0, -signal.SIGKILL]
+    error = str(load(folder, "cut")["error"])
+    assert error.startswith("WorkerLost: another worker has ended or no longer answers")
+    assert single == 1
+    assert_same(load(folder, "take over", workers=1), expected["features"])
+    assert epochs(folder / "cut") == 3
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from alexnet_lib import LAYERS, AlexNet, find_caffemodel, preprocess_input, read_caffemodel
+from alexnet_lib.images.preprocessing import preprocess_input
+from alexnet_lib.port.alexnet import AlexNet
+from alexnet_lib.port.architecture import LAYERS
+from alexnet_lib.port.caffemodel import read_caffemodel
 from alexnet_lib.port.engines import (
     keras_activations,
     onnx_activations,
@@ -16,8 +19,13 @@ NAMES = [layer.name for layer in LAYERS]
 
 
 @pytest.fixture(scope="module")
-def ours(caffemodel, images):
-    return keras_activations(AlexNet(caffemodel), images)
+def model(caffemodel):
+    return AlexNet(caffemodel)
+
+
+@pytest.fixture(scope="module")
+def ours(model, images):
+    return keras_activations(model, images)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +51,11 @@ def test_parity_with_onnx_runtime(ours, caffemodel, images):
     assert_parity(ours, onnx)
 
 
-def test_a_wrong_network_breaks_parity_from_its_first_wrong_layer(caffemodel, images, opencv):
-    model = AlexNet(caffemodel)
-    model.get_layer("norm1").alpha *= 5
+def test_a_wrong_network_breaks_parity_from_its_first_wrong_layer(
+    model, images, opencv, monkeypatch
+):
+    layer = model.get_layer("norm1")
+    monkeypatch.setattr(layer, "alpha", 5 * layer.alpha)
     wrong = keras_activations(model, images)
     errors = {name: relative_error(wrong[name], opencv[name]) for name in NAMES}
     assert max(errors["conv1"], errors["relu1"]) <= LIMIT
@@ -66,11 +76,8 @@ def test_relative_error():
     assert not relative_error(np.array([np.nan, 1]), np.ones(2)) <= LIMIT
 
 
-def test_parity_on_the_real_convolutions():
-    path = find_caffemodel()
-    if path is None:
-        pytest.skip("no .caffemodel in the data directory: set ALEXNET_DATA to one that has it")
+def test_parity_on_the_real_convolutions(trained):
     pixels = np.random.default_rng(0).integers(0, 256, (1, 227, 227, 3), np.uint8)
     images = preprocess_input(pixels)
-    model = AlexNet(path, include_top=False)
-    assert_parity(keras_activations(model, images), opencv_activations(path, images, "pool5"))
+    model = AlexNet(trained, include_top=False)
+    assert_parity(keras_activations(model, images), opencv_activations(trained, images, "pool5"))

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from small import write_image
 
-from alexnet_lib import preprocess_input, read_image
 from alexnet_lib.images.batches import augment, eight_views, image_dataset, record_dataset
-from alexnet_lib.images.folder import find_ucmerced, read_folder
-from alexnet_lib.images.preprocessing import IMAGENET_MEAN
+from alexnet_lib.images.folder import read_folder
+from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input, read_image
 from alexnet_lib.images.records import write_records
 
 COUNT = 11
@@ -24,9 +24,7 @@ def images(tmp_path_factory):
     for number in range(COUNT):
         small = generator.integers(0, 256, (6, 6, 3), np.uint8)
         pixels = cv2.resize(small, (250 + 3 * number, 262 - number), interpolation=cv2.INTER_CUBIC)
-        path = folder / "ab"[number % 2] / f"{number:02d}.png"
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), pixels)
+        write_image(folder / "ab"[number % 2] / f"{number:02d}.png", pixels)
     return read_folder(folder)
 
 
@@ -288,11 +286,8 @@ def test_strengths_out_of_range(options):
         augment(smooth(), 0, **options)
 
 
-def test_the_real_ucmerced_through_both_ways(tmp_path):
-    folder = find_ucmerced()
-    if folder is None:
-        pytest.skip("no UC Merced in the data directory: set ALEXNET_DATA to one that has it")
-    images = read_folder(folder)
+def test_the_real_ucmerced_through_both_ways(ucmerced, tmp_path):
+    images = read_folder(ucmerced)
     some = np.arange(0, 2100, 35)
     x, y = gather(image_dataset(images.subset(some)))
     np.testing.assert_array_equal(x, expected(images, some))

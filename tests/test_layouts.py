@@ -6,14 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet_lib import (
-    caffe_to_tensorflow,
-    load_npz,
-    read_caffemodel,
-    save_npz,
-    stand_in_weights,
-    tensorflow_to_caffe,
-)
+from alexnet_lib.port.caffemodel import read_caffemodel
+from alexnet_lib.port.layouts import caffe_to_tensorflow, load_npz, save_npz, tensorflow_to_caffe
+from alexnet_lib.teaching.stand_in import stand_in_weights
 from benchmarks.compare import in_own_process
 
 

@@ -6,13 +6,23 @@ import cv2
 import numpy as np
 import pytest
 
-from alexnet_lib import preprocess_input, read_image
+from alexnet_lib.images.preprocessing import preprocess_input, read_image
 
 MEAN = (104.00699, 116.66877, 122.67891)  # of ImageNet: blue, green, red
 
 
 def picture(height=227, width=227):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_mean_may_be_numbers_or_an_image_whose_centre_is_taken():
+    image = np.random.default_rng(0).integers(0, 256, (227, 227, 3), np.uint8)
+    mean = np.random.default_rng(1).uniform(0, 255, (3, 256, 256)).astype(np.float32)
+    x = preprocess_input(image, mean=mean)
+    np.testing.assert_array_equal(x[0], image - mean[:, 14:241, 14:241].transpose(1, 2, 0))
+    np.testing.assert_array_equal(preprocess_input(image, mean=[1, 2, 3])[0], image - [1.0, 2, 3])
+    with pytest.raises(ValueError, match=r"at least 227x227; .*Received: shape=\(3, 64, 64\)"):
+        preprocess_input(image, mean=mean[:, :64, :64])
 
 
 def test_bgr_and_mean():

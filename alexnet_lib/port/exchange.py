@@ -1,0 +1,213 @@
+"""Write a model for other programs, and report success only for a file that computes the same.
+
+Each file is written beside its place, opened by the runtime that it is meant for, compared with the
+model on noise, and only then moved into place.
+"""
+
+import contextlib
+import importlib
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from alexnet_lib.errors import AlexNetError, InputError
+from alexnet_lib.files import atomic_path
+from alexnet_lib.port.engines import relative_error
+
+__all__ = ["FORMATS", "ExchangeError", "format_of", "save_model"]
+
+LIMIT = 1e-5
+# By ending: what Keras calls the format, what writes and opens it, and how to install that.
+OPTIONAL = {
+    ".onnx": (("tf2onnx", "onnx", "onnxruntime"), "pip install tf2onnx onnx onnxruntime"),
+    ".tflite": (("ai_edge_litert",), "pip install ai-edge-litert"),
+}
+
+
+class ExchangeError(AlexNetError):
+    """A file was not written, or another runtime computes something else from it."""
+
+
+def save_model(model, path, limit=LIMIT):
+    """Write a model in the format that the path's ending names.
+
+    Args:
+        model: a Keras model, channels last.
+        path: ends in .keras, .weights.h5, .npz (weights alone, by "layer/weight"), .onnx or
+            .tflite; without an ending, it is a folder for a SavedModel. An old file or SavedModel
+            there is replaced.
+        limit: the largest difference from the model's outputs, as a share of their magnitude.
+
+    Returns:
+        The largest difference that was seen, on one input of noise; 0.0 for weights alone, which
+        are compared bit by bit.
+
+    Raises:
+        InputError: for another ending, or a folder that holds something else.
+        ExchangeError: where a package is missing, the format cannot express the model, or the
+            file computes something else; `path` is left as it was.
+    """
+    path = Path(path)
+    ending = format_of(path)
+    packages, install = OPTIONAL.get(ending, ((), ""))
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ExchangeError(
+                f"{path}: writing {ending} needs the package {package}: {install}"
+            ) from error
+    write, run = FORMATS[ending]
+    generator = np.random.default_rng(0)
+    inputs = [generator.standard_normal((1, *x.shape[1:]), np.float32) for x in model.inputs]
+    expected = _arrays(model(inputs if len(inputs) > 1 else inputs[0], training=False))
+    with _place(path, folder=not ending) as partial:
+        try:
+            write(model, partial)
+            actual = run(model, partial, inputs)
+        except AlexNetError:
+            raise
+        except Exception as error:  # whatever a converter or a runtime has to say
+            raise ExchangeError(f"{path}: this model cannot be written so: {error}") from error
+        if actual is None:
+            return 0.0
+        if sorted(y.shape for y in actual) != sorted(y.shape for y in expected):
+            raise ExchangeError(
+                f"{path}: expected outputs of {[y.shape for y in expected]}, "
+                f"got {[y.shape for y in actual]}"
+            )
+        # Runtimes have orders of their own: compare each output with the one that fits best.
+        worst = max(min(_error(a, y) for a in actual if a.shape == y.shape) for y in expected)
+        if not worst <= limit:
+            raise ExchangeError(
+                f"{path}: its own runtime differs from the model by {worst:.1e}, more than {limit}"
+            )
+    return worst
+
+
+def format_of(path):
+    """Return the ending in `FORMATS` that a path has, "" for a SavedModel's folder.
+
+    Raises:
+        InputError: for another ending.
+    """
+    path = Path(path)
+    for ending in FORMATS:
+        if ending and path.name.endswith(ending) and path.name != ending:
+            return ending
+    if path.suffix:
+        raise InputError(
+            f"{path}: expected an ending of {', '.join(filter(None, FORMATS))}, or none for the "
+            f"folder of a SavedModel. Received: {path.suffix}"
+        )
+    return ""
+
+
+@contextlib.contextmanager
+def _place(path, folder):
+    """Give a temporary path that takes the place of `path` when all went well."""
+    if not folder:
+        with atomic_path(path) as partial:
+            yield partial
+        return
+    old = path.exists() and any(path.iterdir())
+    if old and not (path / "saved_model.pb").exists():
+        raise InputError(f"{path}: expected no folder or one of a SavedModel, found other files")
+    partial = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    try:
+        yield partial
+        if old:
+            shutil.rmtree(path)
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _arrays(outputs):
+    outputs = outputs.values() if isinstance(outputs, dict) else outputs
+    return [np.asarray(y) for y in (outputs if isinstance(outputs, list | tuple) else [outputs])]
+
+
+def _error(actual, expected):
+    if not np.abs(expected).max() > 0:
+        return float(np.abs(actual).max())
+    return relative_error(actual, expected)
+
+
+def _call(model, inputs):
+    return _arrays(model(inputs if len(inputs) > 1 else inputs[0], training=False))
+
+
+def _named_weights(model):
+    """Return a model's weights by layer and name."""
+    return {
+        f"{layer.name}/{weight.name}": weight.numpy()
+        for layer in model.layers
+        for weight in layer.weights
+    }
+
+
+def _write_npz(model, path):
+    np.savez(path, **_named_weights(model))
+
+
+def _check_npz(model, path, _):
+    with np.load(path, allow_pickle=False) as file:
+        for name, array in _named_weights(model).items():
+            if file[name].tobytes() != array.tobytes():
+                raise ExchangeError(f"{name}: the file has other values than the model")
+
+
+def _run_weights(model, path, inputs):
+    clone = keras.models.clone_model(model)
+    clone.load_weights(path)
+    return _call(clone, inputs)
+
+
+def _run_onnx(_, path, inputs):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_inputs()]
+    return session.run(None, dict(zip(names, inputs, strict=True)))
+
+
+def _run_tflite(model, path, inputs):
+    from ai_edge_litert.interpreter import Interpreter
+
+    signature = Interpreter(str(path)).get_signature_runner()
+    given = {x.name: value for x, value in zip(model.inputs, inputs, strict=True)}
+    names = signature.get_input_details()
+    if set(names) != set(given):
+        given = dict(zip(names, inputs, strict=True))
+    return list(signature(**given).values())
+
+
+def _run_saved_model(_, path, inputs):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(path)  # its functions do not hold its variables
+    given = list(map(tf.constant, inputs))
+    return _arrays(loaded.serve(given if len(given) > 1 else given[0]))
+
+
+FORMATS = {
+    ".weights.h5": (lambda model, path: model.save_weights(path), _run_weights),
+    ".keras": (
+        lambda model, path: model.save(path),
+        lambda _, path, inputs: _call(keras.saving.load_model(path), inputs),
+    ),
+    ".npz": (_write_npz, _check_npz),
+    ".onnx": (lambda model, path: model.export(path, format="onnx", verbose=False), _run_onnx),
+    ".tflite": (
+        lambda model, path: model.export(path, format="litert", verbose=False), _run_tflite,
+    ),
+    "": (
+        lambda model, path: model.export(path, format="tf_saved_model", verbose=False),
+        _run_saved_model,
+    ),
+}  # fmt: skip
