@@ -8,8 +8,8 @@ import pytest
 from alexnet_lib.finetuning.readout import SHRINKAGES
 from alexnet_lib.images.folder import Images, read_folder
 from alexnet_lib.images.statistics import parts
-from alexnet_lib.port.alexnet import AlexNet, model_weights
-from alexnet_lib.port.layouts import save_npz
+from alexnet_lib.port.alexnet import AlexNet
+from alexnet_lib.port.layouts import model_weights, save_npz
 from benchmarks.readout import Variant, cached_statistics, crossval, features_of
 
 VARIANTS = {
