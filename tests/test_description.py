@@ -13,18 +13,19 @@ import pytest
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import data_directory
 from alexnet_lib.port.caffemodel import CaffeModelError, read_caffemodel, write_caffemodel
-from alexnet_lib.port.description import (
+from alexnet_lib.port.comparison import compare_descriptions as compare
+from alexnet_lib.port.comparison import share_weights
+from alexnet_lib.port.description import describe_caffemodel, read_description, to_text
+from alexnet_lib.port.network import RULES
+from alexnet_lib.port.normal_form import normalize
+from alexnet_lib.port.schema import (
+    PARAMETERS,
     SUPPORTED,
     DescriptionError,
-    compare,
-    describe_caffemodel,
-    normalize,
-    read_description,
-    share_weights,
-    to_text,
+    LayerParameter,
+    NetParameter,
+    message,
 )
-from alexnet_lib.port.network import RULES
-from alexnet_lib.port.schema import PARAMETERS, LayerParameter, NetParameter, message
 
 ZOO = data_directory() / "zoo"
 DESCRIPTIONS = sorted(ZOO.glob("*/*.prototxt")) + sorted(ZOO.glob("*/*/*.prototxt"))

@@ -7,7 +7,7 @@ from alexnet_lib.port.graph import connect, serves_training
 from alexnet_lib.port.reference import window
 from alexnet_lib.port.schema import SUPPORTED, refuse
 
-__all__ = ["share_weights"]  # `compare` is documented with `read_network`, its one user
+__all__ = ["compare_descriptions", "share_weights"]
 
 # Settings that do not change what a layer computes in phase TEST. Field 13 of pooling is
 # `round_mode` for BVLC and its opposite, `ceil_mode`, for forks.
@@ -19,7 +19,7 @@ WINDOW = {"kernel_size", "kernel_h", "kernel_w", "stride", "stride_h", "stride_w
 MISMATCH = "One of the two files belongs to another network"
 
 
-def compare(net, described, rename=None):
+def compare_descriptions(net, described, rename=None):
     """Refuse a prototxt that describes another network than the `.caffemodel` does itself.
 
     Layers are compared by name: their type, what they compute and from what. Layers that only one

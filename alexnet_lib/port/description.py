@@ -14,8 +14,8 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from alexnet_lib.port.caffemodel import read_layer_records
-from alexnet_lib.port.comparison import compare as compare
-from alexnet_lib.port.comparison import share_weights as share_weights
+from alexnet_lib.port.comparison import compare_descriptions as compare  # noqa: F401
+from alexnet_lib.port.comparison import share_weights  # noqa: F401
 from alexnet_lib.port.generations import todays_type
 from alexnet_lib.port.normal_form import normalize
 from alexnet_lib.port.schema import SUPPORTED, DescriptionError, NetParameter, message
