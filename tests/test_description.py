@@ -180,6 +180,12 @@ REFUSED = {
     "both rules": (DATA + 'layer { name: "r" include { phase: TEST } exclude { phase: TRAIN } }',
                    "line 2, layer 'r' (): expected include rules or exclude rules"),
     "nothing to compute": (DATA, "expected a layer that computes something"),
+    "many layers": ("layer {}" * 5001, "expected at most 5000 layers, found more"),
+    "many layers in a list": ("layer: [" + "{}, " * 5000 + "{}]", "expected at most 5000 layers"),
+    "many inputs": ('input: "x"' * 5001, "expected at most 5000 blobs, found 5001"),
+    "many lines": ("\n" * 60_000, "expected at most 50000 lines"),
+    "long string": (DATA + '# "\nname: "' + "\\\\" * 500 + '"', "line 3: expected strings of at"),
+    "large": (b"#" * (2**20 + 1), "expected a prototxt of at most 1 MB"),
     "deep": (DATA + "layer { foo_param {" + "a {" * 5000 + "}" * 5002, "line 2"),
 }  # fmt: skip
 

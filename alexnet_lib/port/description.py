@@ -24,7 +24,8 @@ from alexnet_lib.port.wire import CaffeModelError
 __all__ = ["describe_caffemodel", "parse_description", "read_description", "to_text"]
 
 MAX_BYTES = 2**20  # Inception v3 takes 83 kB
-MAX_LAYERS = 10_000
+# Limits far beyond real networks, which bound the parser's time and memory.
+MAX_LINES, MAX_LAYERS, MAX_STRING = 50_000, 5_000, 1_000
 # A word, a brace, or what begins a string or a comment.
 TOKEN = re.compile(r"""[{}<>#"']|[^\s{}<>#"']+""")
 STRING_ENDS = {quote: re.compile(rf"[\\\n{quote}]") for quote in "\"'"}
@@ -53,9 +54,7 @@ def read_description(path):
             "larger file. Weights go where a .caffemodel is expected."
         )
     text = _decode(path, Path(path).read_bytes())
-    blocks, lines = list(_blocks(text)), [m.start() for m in re.finditer("\n", text)]
-    if len(blocks) > MAX_LAYERS:
-        raise DescriptionError(f"{path}: expected at most {MAX_LAYERS} layers, found {len(blocks)}")
+    blocks, lines = _blocks(path, text), [m.start() for m in re.finditer("\n", text)]
     net = NetParameter()
     try:
         try:
@@ -71,6 +70,8 @@ def read_description(path):
     entries = [*net.layer, *net.layers]
     if not entries and not net.input:
         raise DescriptionError(f"{path}: expected a network's layers, found none")
+    if (count := len(net.input) + sum(len(entry.top) for entry in entries)) > MAX_LAYERS:
+        raise DescriptionError(f"{path}: expected at most {MAX_LAYERS} blobs, found {count}")
     for name, own in (("output", net.output), ("source", any(e.source for e in entries))):
         if own:
             raise DescriptionError(f"{path}: unknown field {name!r}: remove it")
@@ -149,14 +150,15 @@ def _decode(path, data):
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = data.decode("latin-1")
-    if "\\" * 1000 in text:  # takes protobuf for ever
-        raise DescriptionError(f"{path}: expected a prototxt, found a row of 1000 backslashes")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if text.count("\n") > MAX_LINES:
+        raise DescriptionError(f"{path}: expected at most {MAX_LINES} lines of a prototxt")
+    return re.sub(r"[ \t]{100,}", " ", text)  # protobuf keeps a state for each of them
 
 
-def _blocks(text):
-    """Yield (start, stop) of every `layer {...}` and `layers {...}`."""
-    depth, start, word, at = 0, 0, "", 0
+def _blocks(path, text):
+    """Return (start, stop) of every `layer {...}` and `layers {...}`."""
+    blocks, count, depth, start, word, at = [], 0, 0, 0, "", 0
     while token := TOKEN.search(text, at):
         piece, at = token[0], token.end()
         if piece == "#":
@@ -165,14 +167,23 @@ def _blocks(text):
             while (end := STRING_ENDS[piece].search(text, at)) and end[0] == "\\":
                 at = end.end() + 1
             at = end.end() if end else len(text)
+            if at - token.start() > MAX_STRING:
+                line = text.count("\n", 0, at) + 1
+                raise DescriptionError(
+                    f"{path}: line {line}: expected strings of at most {MAX_STRING} characters"
+                )
         elif piece in "{<":
             depth += 1
         elif piece in "}>":
             depth -= 1
+            count += depth == 0
+            if count > MAX_LAYERS:
+                raise DescriptionError(f"{path}: expected at most {MAX_LAYERS} layers, found more")
             if depth == 0 and word.rstrip(":") in ("layer", "layers"):
-                yield start, at
+                blocks.append((start, at))
         elif depth == 0 and piece[0] != ":":
             start, word = token.start(), piece
+    return blocks
 
 
 def _without_foreign_fields(text, blocks):

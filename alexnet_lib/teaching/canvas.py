@@ -159,9 +159,8 @@ class Canvas:
                 for side in (-1, 1):
                     self.box(x + dx / 4, y + side * 16, 9, 20, CONCRETE)
                     gap = 12 + dy / 2 + self.between(-3, 3)
-                    self.house(
-                        x + self.between(-2, 2), y + side * gap, *(self.between(0.85, 1) * size)
-                    )
+                    beside = x + self.between(-2, 2)
+                    self.house(beside, y + side * gap, *(self.between(0.85, 1) * size))
                 if self.pick(True, False):
                     self.car(x, y + self.pick(-7, 7))
         self.trees(trees, (4, 9))
