@@ -184,7 +184,8 @@ REFUSED = {
     "many layers in a list": ("layer: [" + "{}, " * 5000 + "{}]", "expected at most 5000 layers"),
     "many inputs": ('input: "x"' * 5001, "expected at most 5000 blobs, found 5001"),
     "many lines": ("\n" * 60_000, "expected at most 50000 lines"),
-    "long string": (DATA + '# "\nname: "' + "\\\\" * 500 + '"', "line 3: expected strings of at"),
+    "long string": (DATA + '# "\nname: "' + "x" * 10_000 + '"', "line 3: expected strings of at"),
+    "backslashes": (DATA + 'name: "' + "\\" * 100 + '"', "found a row of 100 backslashes"),
     "large": (b"#" * (2**20 + 1), "expected a prototxt of at most 1 MB"),
     "deep": (DATA + "layer { foo_param {" + "a {" * 5000 + "}" * 5002, "line 2"),
 }  # fmt: skip

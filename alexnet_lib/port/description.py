@@ -25,7 +25,7 @@ __all__ = ["describe_caffemodel", "parse_description", "read_description", "to_t
 
 MAX_BYTES = 2**20  # Inception v3 takes 83 kB
 # Limits far beyond real networks, which bound the parser's time and memory.
-MAX_LINES, MAX_LAYERS, MAX_STRING = 50_000, 5_000, 1_000
+MAX_LINES, MAX_LAYERS, MAX_STRING = 50_000, 5_000, 10_000
 # A word, a brace, or what begins a string or a comment.
 TOKEN = re.compile(r"""[{}<>#"']|[^\s{}<>#"']+""")
 STRING_ENDS = {quote: re.compile(rf"[\\\n{quote}]") for quote in "\"'"}
@@ -75,12 +75,11 @@ def read_description(path):
     for name, own in (("output", net.output), ("source", any(e.source for e in entries))):
         if own:
             raise DescriptionError(f"{path}: unknown field {name!r}: remove it")
-    if len(blocks) == len(entries) and not (net.layer and net.layers):
-        for entry, (start, _) in zip(entries, blocks, strict=True):
-            entry.source = f"{path}: line {bisect(lines, start) + 1}"
-    else:  # such as `layer: [{...}, {...}]`
-        for index, entry in enumerate(entries, 1):
-            entry.source = f"{path}: layer {index}"
+    # A list, `layer: [{...}, {...}]`, is not found as blocks.
+    known = len(blocks) == len(entries) and not (net.layer and net.layers)
+    for index, entry in enumerate(entries):
+        line = f"line {bisect(lines, blocks[index][0]) + 1}" if known else f"layer {index + 1}"
+        entry.source = f"{path}: {line}"
     return net
 
 
@@ -153,6 +152,8 @@ def _decode(path, data):
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if text.count("\n") > MAX_LINES:
         raise DescriptionError(f"{path}: expected at most {MAX_LINES} lines of a prototxt")
+    if "\\" * 100 in text:  # the time that protobuf takes for a row is the square of its length
+        raise DescriptionError(f"{path}: expected a prototxt, found a row of 100 backslashes")
     return re.sub(r"[ \t]{100,}", " ", text)  # protobuf keeps a state for each of them
 
 
