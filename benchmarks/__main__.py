@@ -14,6 +14,7 @@ from benchmarks import (
     growth,
     inputs,
     normalization,
+    ported,
     reading,
     roofline,
     startup,
@@ -22,7 +23,7 @@ from benchmarks import (
 from benchmarks.compare import machine, write
 
 # Each module yields rows; a new benchmark is a new module in this list.
-MODULES = (forward, normalization, training, reading, inputs, startup)
+MODULES = (forward, ported, normalization, training, reading, inputs, startup)
 TABLES = {"accuracy": accuracy.rows, "roofline": roofline.layers, "growth": growth.points}
 
 

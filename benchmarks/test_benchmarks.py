@@ -7,7 +7,17 @@ import pytest
 
 from alexnet_lib.teaching.scenes import write_scenes
 from benchmarks import __main__ as command
-from benchmarks import accuracy, forward, growth, inputs, normalization, reading, roofline, training
+from benchmarks import (
+    accuracy,
+    forward,
+    growth,
+    inputs,
+    normalization,
+    ported,
+    reading,
+    roofline,
+    training,
+)
 from benchmarks.compare import (
     PEAK,
     Product,
@@ -77,7 +87,7 @@ def test_results_carry_machine_and_versions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", [forward, inputs, normalization, reading, training], ids=lambda m: m.__name__
+    "module", [forward, inputs, normalization, ported, reading, training], ids=lambda m: m.__name__
 )
 def test_all_engines_agree(module):
     rows = list(module.rows(quick=True))

@@ -188,7 +188,8 @@ def _lrn(draw, values, bottom):
 def _innerproduct(draw, values, bottom):
     shape = values[bottom].shape
     axis = _pick(draw, 1, len(shape) - 1)
-    outputs, transpose, bias = _pick(draw, 1, 6), draw(st.booleans()), draw(st.booleans())
+    # Of few outputs, all may be sums that cancel to almost 0, where float32 has no digits left.
+    outputs, transpose, bias = _pick(draw, 4, 8), draw(st.booleans()), draw(st.booleans())
     text = _given(
         "inner_product_param", num_output=outputs, axis=axis, transpose=transpose, bias_term=bias
     )

@@ -13,10 +13,10 @@ from google.protobuf import text_format
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import data_directory
 from alexnet_lib.port.alexnet import AlexNet
+from alexnet_lib.port.alexnet_files import read_alexnet
 from alexnet_lib.port.architecture import prototxt, weight_layers
 from alexnet_lib.port.caffemodel import write_caffemodel
 from alexnet_lib.port.description import normalize, read_description
-from alexnet_lib.port.layouts import read_alexnet
 from alexnet_lib.port.network import blob_shapes, build, keras_names, port
 from alexnet_lib.port.prove import (
     LIMIT,
@@ -138,6 +138,7 @@ TRAPS = {
     "flatten": ("Flatten", "flatten_param { axis: 2 }"),
     "reshape": ("Reshape", "reshape_param { shape { dim: 0 dim: -1 dim: 6 dim: 1 } }"),
     "permute": ("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }"),
+    "permute, not by a cycle": ("Permute", "permute_param { order: 0 order: 3 order: 2 order: 1 }"),
     "power": ("Power", "power_param { power: 2 scale: 0.5 shift: 1 }"),
     "exponential of base 2": ("Exp", "exp_param { base: 2 scale: 0.5 shift: 1 }"),
     "normalization by channel": (

@@ -1,5 +1,6 @@
 """What a classifier got right: accuracy and its interval, confusion matrix, rates by class."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import stats
 from sklearn import metrics
 
 from alexnet_lib.errors import InputError
+from alexnet_lib.files import write_csv
 from alexnet_lib.finetuning.trainer import submodel
 from alexnet_lib.images.data import VIEWS
 from alexnet_lib.port.compilation import compiled
@@ -89,6 +91,17 @@ class Evaluation(NamedTuple):
                 "probability": self.probabilities.max(axis=1),
             }
         )
+
+    def write(self, folder):
+        """Write predictions.csv, report.csv and confusion_matrix.csv into a folder."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tables = {
+            "predictions": self.table().round(4),
+            "report": self.report().rename_axis("class").reset_index(),
+            "confusion_matrix": self.confusion_matrix().reset_index(),
+        }
+        for name, table in tables.items():
+            write_csv(Path(folder, f"{name}.csv"), table)
 
     def mistakes(self, top=10):
         """Return the most confident mistakes: image, true and predicted class, probability."""
