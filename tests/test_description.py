@@ -519,6 +519,13 @@ def test_weights_alone_say_nothing(normal, tmp_path):
         describe_caffemodel(tmp_path / "swapped")
 
 
+def test_caffemodel_of_countless_layers_is_refused(tmp_path):
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(NetParameter(layer=[LayerParameter()] * 5001).SerializeToString())
+    with pytest.raises(CaffeModelError, match=r"net\.caffemodel: expected .* found 5001 and"):
+        describe_caffemodel(path)
+
+
 def test_rounding_of_a_caffemodel_is_ambiguous_without_its_prototxt(read, normal, tmp_path):
     text = (
         DATA + 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { '

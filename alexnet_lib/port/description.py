@@ -19,7 +19,7 @@ from alexnet_lib.port.comparison import share_weights  # noqa: F401
 from alexnet_lib.port.generations import todays_type
 from alexnet_lib.port.normal_form import normalize
 from alexnet_lib.port.schema import SUPPORTED, DescriptionError, NetParameter, message
-from alexnet_lib.port.wire import CaffeModelError
+from alexnet_lib.port.wire import CaffeModelError, Reader
 
 __all__ = ["describe_caffemodel", "parse_description", "read_description", "to_text"]
 
@@ -75,7 +75,7 @@ def read_description(path):
     for name, own in (("output", net.output), ("source", any(e.source for e in entries))):
         if own:
             raise DescriptionError(f"{path}: unknown field {name!r}: remove it")
-    # A list, `layer: [{...}, {...}]`, is not found as blocks.
+    # The layers of a list, `layer: [{...}, {...}]`, are not among the blocks.
     known = len(blocks) == len(entries) and not (net.layer and net.layers)
     for index, entry in enumerate(entries):
         line = f"line {bisect(lines, blocks[index][0]) + 1}" if known else f"layer {index + 1}"
@@ -84,7 +84,7 @@ def read_description(path):
 
 
 def parse_description(text):
-    """Return the normal form of a description that is text of our own making, not a user's."""
+    """Return the normal form of a description that this library wrote, not a user."""
     return normalize(text_format.Parse(text, NetParameter()))
 
 
@@ -102,17 +102,21 @@ def describe_caffemodel(path):
     Raises:
         CaffeModelError: where the file is malformed.
     """
-    net = NetParameter()
+    net, records = NetParameter(), read_layer_records(path)
+    count = sum(1 for _ in Reader(path, records).fields(0, len(records)))
+    if len(records) > MAX_BYTES or count > MAX_LAYERS:
+        raise CaffeModelError(
+            f"{path}: expected descriptions of at most {MAX_LAYERS} layers and {MAX_BYTES >> 20} "
+            f"MB besides the weights, found {count} and {len(records)} bytes"
+        )
     try:
-        net.MergeFromString(read_layer_records(path))
+        net.MergeFromString(records)
         for index, layer in enumerate([*net.layer, *net.layers], 1):
             layer.source = f"{path}: layer {index}"
             del layer.include[:], layer.exclude[:]
             if layer.pooling_param.HasField("round_mode"):  # or is it ceil_mode? Contradict it
                 layer.pooling_param.round_mode, layer.pooling_param.ceil_mode = 1, True
     except (DecodeError, ValueError) as error:
-        if isinstance(error, CaffeModelError):
-            raise
         raise CaffeModelError(f"{path}: expected a network's description: {error}") from error
     return net
 

@@ -113,14 +113,12 @@ def default_tops(graph):
 
 def named_tops(graph, stop_at):
     """Return the tops of the layers or blobs that `stop_at` names."""
-    tops = {}
+    layers, blobs, found = {}, {}, {}
     for index, (layer, _) in enumerate(graph):
-        tops.update({top: [(index, position)] for position, top in enumerate(layer.top)})
-    layers = {}
-    for index, (layer, _) in enumerate(graph):
-        layers.setdefault(layer.name, []).extend((index, p) for p in range(len(layer.top)))
-    tops.update({name: own for name, own in layers.items() if own})
-    found = {}
+        own = [(index, position) for position in range(len(layer.top))]
+        layers.setdefault(layer.name, []).extend(own)
+        blobs.update(zip(layer.top, ([top] for top in own), strict=True))
+    tops = blobs | {name: own for name, own in layers.items() if own}
     for name in map(str.strip, stop_at.split(",") if isinstance(stop_at, str) else stop_at):
         if name not in tops:
             close = difflib.get_close_matches(name, tops, 3) or [*layers][-3:]
