@@ -17,7 +17,6 @@ import numpy as np
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path
-from alexnet_lib.port.hdf5 import HDF5, read_hdf5
 from alexnet_lib.port.wire import (
     BYTES,
     FIXED32,
@@ -61,7 +60,7 @@ SOLVERSTATE = [(1, VARINT), (2, BYTES)]  # begins with an iteration and a file's
 V1_TYPE, V1_CONVOLUTION, V1_INNER_PRODUCT = 5, 4, 14
 
 MAX_DIMENSION = 2**31 - 1
-
+HDF5 = b"\x89HDF\r\n\x1a\n"
 # What people hand to a reader of weights instead of weights, by how it begins.
 LOOKALIKES = {
     rb"PK\x03\x04": "a zip archive (.npz, .keras?)",
@@ -113,7 +112,11 @@ def read_caffemodel(path):
         OSError: if the file cannot be opened.
     """
     reader = _open(path)
-    return read_hdf5(os.fspath(path)) if reader is None else reader.read_net()
+    if reader is None:
+        from alexnet_lib.port.hdf5 import read_hdf5  # few files need it, and h5py
+
+        return read_hdf5(os.fspath(path))
+    return reader.read_net()
 
 
 def read_layer_records(path):

@@ -108,12 +108,11 @@ def resolve_spellings(layer):
             )
         parameters.ClearField("round_mode")
         parameters.ceil_mode = up
-    for name in ("kernel_size", "stride", "pad"):
+    for name in ("kernel_size", "stride", "pad", "dilation"):
         sides = [f"{name.removesuffix('_size')}_{side}" for side in "hw"]
         if name in given and any(side in given for side in sides):
             refuse(layer, f"expected {name} or {' and '.join(sides)}, found both")
         if name != "pad" and sum(side in given for side in sides) == 1:
             refuse(layer, f"expected {' and '.join(sides)}, found one of them")
-    for name in ("kernel_size", "stride", "pad", "dilation"):
         if not isinstance(given.get(name, 0), int) and len(given[name]) > 2:
             refuse(layer, f"{name}: expected one or two values, found {len(given[name])}")

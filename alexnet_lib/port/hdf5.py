@@ -5,10 +5,7 @@ import numpy as np
 
 from alexnet_lib.port.wire import CaffeModelError
 
-__all__ = ["HDF5", "read_hdf5"]
-
-#: How an HDF5 file begins.
-HDF5 = b"\x89HDF\r\n\x1a\n"
+__all__ = ["read_hdf5"]
 
 
 def read_hdf5(path):
