@@ -153,6 +153,7 @@ REFUSED = {
     "own field": (DATA + 'layer { name: "c" source: "x" }', "unknown field 'source'"),
     "own output": (DATA + 'output: "x"', "unknown field 'output'"),
     "solver": ('net: "x.prototxt"\nbase_lr: 0.1\n', "line 1: unknown field 'net' in NetParameter"),
+    "inputs alone": ('input: "x"', "expected a network's layers, found none"),
     "empty": ("", "expected a network's layers, found none"),
     "caffemodel": (b"\x0a\x03net\xa2\x06\x00\x00", "found a binary file; a .caffemodel goes where"),
     "no maker": (DATA + CONV % ("c", "dat", "c"), "line 2, layer 'c' (Convolution): bottom 'dat'"),

@@ -68,10 +68,10 @@ def read_description(path):
     except UNPARSED as error:
         raise DescriptionError(f"{path}: {_explain(error, text, blocks, lines)}") from None
     entries = [*net.layer, *net.layers]
-    if not entries and not net.input:
-        raise DescriptionError(f"{path}: expected a network's layers, found none")
     if (count := len(net.input) + sum(len(entry.top) for entry in entries)) > MAX_LAYERS:
         raise DescriptionError(f"{path}: expected at most {MAX_LAYERS} blobs, found {count}")
+    if not entries:
+        raise DescriptionError(f"{path}: expected a network's layers, found none")
     for name, own in (("output", net.output), ("source", any(e.source for e in entries))):
         if own:
             raise DescriptionError(f"{path}: unknown field {name!r}: remove it")
