@@ -13,18 +13,19 @@ import pytest
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import data_directory
 from alexnet_lib.port.caffemodel import CaffeModelError, read_caffemodel, write_caffemodel
-from alexnet_lib.port.description import (
+from alexnet_lib.port.comparison import compare_descriptions as compare
+from alexnet_lib.port.comparison import share_weights
+from alexnet_lib.port.description import describe_caffemodel, read_description, to_text
+from alexnet_lib.port.network import RULES
+from alexnet_lib.port.normal_form import normalize
+from alexnet_lib.port.schema import (
+    PARAMETERS,
     SUPPORTED,
     DescriptionError,
-    compare,
-    describe_caffemodel,
-    normalize,
-    read_description,
-    share_weights,
-    to_text,
+    LayerParameter,
+    NetParameter,
+    message,
 )
-from alexnet_lib.port.network import RULES
-from alexnet_lib.port.schema import PARAMETERS, LayerParameter, NetParameter, message
 
 ZOO = data_directory() / "zoo"
 DESCRIPTIONS = sorted(ZOO.glob("*/*.prototxt")) + sorted(ZOO.glob("*/*/*.prototxt"))
@@ -152,6 +153,7 @@ REFUSED = {
     "own field": (DATA + 'layer { name: "c" source: "x" }', "unknown field 'source'"),
     "own output": (DATA + 'output: "x"', "unknown field 'output'"),
     "solver": ('net: "x.prototxt"\nbase_lr: 0.1\n', "line 1: unknown field 'net' in NetParameter"),
+    "inputs alone": ('input: "x"', "expected a network's layers, found none"),
     "empty": ("", "expected a network's layers, found none"),
     "caffemodel": (b"\x0a\x03net\xa2\x06\x00\x00", "found a binary file; a .caffemodel goes where"),
     "no maker": (DATA + CONV % ("c", "dat", "c"), "line 2, layer 'c' (Convolution): bottom 'dat'"),
@@ -179,6 +181,13 @@ REFUSED = {
     "both rules": (DATA + 'layer { name: "r" include { phase: TEST } exclude { phase: TRAIN } }',
                    "line 2, layer 'r' (): expected include rules or exclude rules"),
     "nothing to compute": (DATA, "expected a layer that computes something"),
+    "many layers": ("layer {}" * 5001, "expected at most 5000 layers, found more"),
+    "many layers in a list": ("layer: [" + "{}, " * 5000 + "{}]", "expected at most 5000 layers"),
+    "many inputs": ('input: "x"' * 5001, "expected at most 5000 blobs, found 5001"),
+    "many lines": ("\n" * 60_000, "expected at most 50000 lines"),
+    "long string": (DATA + '# "\nname: "' + "x" * 10_000 + '"', "line 3: expected strings of at"),
+    "backslashes": (DATA + 'name: "' + "\\" * 100 + '"', "found a row of 100 backslashes"),
+    "large": (b"#" * (2**20 + 1), "expected a prototxt of at most 1 MB"),
     "deep": (DATA + "layer { foo_param {" + "a {" * 5000 + "}" * 5002, "line 2"),
 }  # fmt: skip
 
@@ -509,6 +518,13 @@ def test_weights_alone_say_nothing(normal, tmp_path):
     (tmp_path / "swapped").write_text(DATA)
     with pytest.raises(CaffeModelError, match="this looks like a prototxt"):
         describe_caffemodel(tmp_path / "swapped")
+
+
+def test_caffemodel_of_countless_layers_is_refused(tmp_path):
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(NetParameter(layer=[LayerParameter()] * 5001).SerializeToString())
+    with pytest.raises(CaffeModelError, match=r"net\.caffemodel: expected .* found 5001 and"):
+        describe_caffemodel(path)
 
 
 def test_rounding_of_a_caffemodel_is_ambiguous_without_its_prototxt(read, normal, tmp_path):

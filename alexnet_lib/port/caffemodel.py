@@ -1,9 +1,8 @@
 """Read and write `.caffemodel` files, Caffe's binary weights, without Caffe or protobuf.
 
-A `.caffemodel` is a protocol buffer: nested records of (field number, wire type, payload). The
-field numbers below come from BVLC/caffe, src/caffe/proto/caffe.proto, and the wire format from the
-encoding guide of protocol buffers. The reader walks over a memory-mapped file and returns NumPy
-views into it, so opening a 244 MB file copies nothing.
+A `.caffemodel` is a protocol buffer (see `wire`). The field numbers come from BVLC/caffe,
+src/caffe/proto/caffe.proto. The reader walks over a memory-mapped file and returns NumPy views into
+it, so opening a 244 MB file copies nothing.
 """
 
 import contextlib
@@ -13,18 +12,29 @@ import mmap
 import os
 import re
 import stat
-from typing import NamedTuple
 
-import h5py
 import numpy as np
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path
+from alexnet_lib.port.wire import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    MAX_AXES,
+    VARINT,
+    CaffeModelError,
+    Reader,
+    encode_header,
+    encode_number,
+    encode_record,
+    encode_varint,
+)
 
-__all__ = ["CaffeModelError", "read_caffemodel", "write_caffemodel"]
-
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-WIRE_TYPES = {VARINT: "varint", FIXED64: "64-bit", BYTES: "length-delimited", FIXED32: "32-bit"}
+__all__ = [
+    "CaffeModelError", "read_caffemodel", "read_layer_records", "read_mean", "release_pages",
+    "write_caffemodel",
+]  # fmt: skip
 
 # For each generation of layer messages: the fields that hold the name and the blobs.
 V0_LAYER = {"name": 1, "blobs": 50}
@@ -36,16 +46,20 @@ NET_LAYERS = {
     NET_V1_LAYERS: {V1_LAYER["blobs"]: None, V1_HOLDS_V0: {V0_LAYER["blobs"]: None}},
     NET_LAYER: {LAYER_PARAMETER["blobs"]: None},
 }
-BLOB_LEGACY = {1: "num", 2: "channels", 3: "height", 4: "width"}
+BLOB_LEGACY = (1, 2, 3, 4)  # num, channels, height, width
 BLOB_DATA, BLOB_SHAPE, BLOB_DOUBLE_DATA, SHAPE_DIM = 5, 7, 8, 1
 # NVIDIA's Caffe writes a blob's numbers as bytes, and their type beside them.
 BLOB_RAW_TYPE, BLOB_RAW_DATA, RAW_TYPES = 10, 12, {0: "<f8", 1: "<f4", 2: "<f2"}
-STATE_ITERATION, STATE_NET = 1, 2  # of a SolverState
+# The wire type of a blob's fields and what they hold; numbers may also be packed.
+BLOB_FIELDS = {
+    1: (VARINT, "num"), 2: (VARINT, "channels"), 3: (VARINT, "height"), 4: (VARINT, "width"),
+    BLOB_SHAPE: (BYTES, "shape"), BLOB_RAW_TYPE: (VARINT, "type"), BLOB_RAW_DATA: (BYTES, "data"),
+}  # fmt: skip
+BLOB_NUMBERS = {BLOB_DATA: FIXED32, BLOB_DOUBLE_DATA: FIXED64}
+SOLVERSTATE = [(1, VARINT), (2, BYTES)]  # begins with an iteration and a file's name
 V1_TYPE, V1_CONVOLUTION, V1_INNER_PRODUCT = 5, 4, 14
 
-MAX_AXES = 32  # Caffe's own limit, kMaxBlobAxes
 MAX_DIMENSION = 2**31 - 1
-
 HDF5 = b"\x89HDF\r\n\x1a\n"
 # What people hand to a reader of weights instead of weights, by how it begins.
 LOOKALIKES = {
@@ -79,10 +93,6 @@ def release_pages(blob):
         base.madvise(mmap.MADV_DONTNEED, page, start + blob.nbytes - page)
 
 
-class CaffeModelError(InputError):
-    """A malformed `.caffemodel`; the message gives the place and what was expected and found."""
-
-
 def read_caffemodel(path):
     """Read the weights of a `.caffemodel` of any generation, or of a `.caffemodel.h5`.
 
@@ -102,7 +112,11 @@ def read_caffemodel(path):
         OSError: if the file cannot be opened.
     """
     reader = _open(path)
-    return _read_hdf5(os.fspath(path)) if reader is None else reader.read_net()
+    if reader is None:
+        from alexnet_lib.port.hdf5 import read_hdf5  # few files need it, and h5py
+
+        return read_hdf5(os.fspath(path))
+    return reader.read_net()
 
 
 def read_layer_records(path):
@@ -116,7 +130,7 @@ def read_layer_records(path):
     if reader is None:  # HDF5 holds weights alone
         return b""
     with reader.naming_other_kinds():
-        return reader.without_blobs(reader.whole(), NET_LAYERS)
+        return reader.without(reader.whole(), NET_LAYERS, "a layer")
 
 
 def read_mean(path):
@@ -152,122 +166,11 @@ def _open(path):
         raise CaffeModelError(f"{path}: byte 0: expected a .caffemodel file, found an empty file")
     with open(path, "rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return None if data[: len(HDF5)] == HDF5 else _Reader(path, data)
+    return None if data[: len(HDF5)] == HDF5 else _CaffeModel(path, data)
 
 
-def _read_hdf5(path):
-    """Read a snapshot with `snapshot_format: HDF5`: data/LAYER/INDEX."""
-    found = {}
-
-    def visit(name, item):
-        layer, _, index = name.rpartition("/")
-        if isinstance(item, h5py.Dataset) and layer and index.isdecimal():
-            found.setdefault(layer, {})[int(index)] = np.asarray(item[()], np.float32)
-
-    try:
-        with h5py.File(path) as file:
-            if "learned_net" in file or "data" not in file:
-                kind = "of a solver's state" if "learned_net" in file else "without a group 'data'"
-                raise KeyError(f"it is one {kind}; the weights are in the .caffemodel.h5")
-            file["data"].visititems(visit)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise CaffeModelError(
-            f"{path}: byte 0: expected a snapshot of Caffe; this looks like an HDF5 file that is "
-            f"none, or is broken: {error}"
-        ) from error
-    for layer, blobs in found.items():
-        if sorted(blobs) != list(range(len(blobs))):
-            raise CaffeModelError(
-                f"{path}: layer {layer!r}: expected blobs 0, 1, ..., found {sorted(blobs)}"
-            )
-    if not found:
-        raise CaffeModelError(f"{path}: expected layers with blobs in 'data', found none")
-    layers = {layer: [blobs[i] for i in range(len(blobs))] for layer, blobs in found.items()}
-    for blob in itertools.chain.from_iterable(layers.values()):
-        blob.flags.writeable = False
-    return layers
-
-
-class _Field(NamedTuple):
-    """One field of a message; `position` (of its tag), `start` and `stop` are byte offsets."""
-
-    position: int
-    number: int
-    wire: int
-    value: int | None  # of a varint; other payloads are read when needed
-    start: int  # of the payload, after tag and length
-    stop: int
-
-
-class _Reader:
-    """Walks over the messages of one file; every position is a byte offset into the file."""
-
-    def __init__(self, path, data):
-        self.path = path
-        self.data = data
-        self.layer = None
-
-    def fail(self, position, expected, found):
-        where = "" if self.layer is None else f", layer {self.layer[:80]!r}"
-        raise CaffeModelError(
-            f"{self.path}: byte {position}{where}: expected {expected}, found {found}"
-        )
-
-    def expect(self, field, wires, what):
-        if field.wire not in wires:
-            kinds = " or ".join(WIRE_TYPES[wire] for wire in wires)
-            self.fail(field.position, f"{what} as {kinds}", WIRE_TYPES[field.wire])
-
-    def varint(self, position, end):
-        """Return an unsigned varint of at most 64 bits, and the position after it."""
-        value = 0
-        for count in range(10):
-            if position + count >= end:
-                self.fail(position, "a varint", "the end of its message: the file is truncated?")
-            byte = self.data[position + count]
-            value |= (byte & 0x7F) << (7 * count)
-            if byte < 0x80 and value < 2**64:
-                return value, position + count + 1
-        self.fail(position, "a varint of at most 64 bits", "a longer one")
-
-    def field(self, position, end):
-        """Return the field at `position` in a message that ends at `end`."""
-        tag, start = self.varint(position, end)
-        number, wire = tag >> 3, tag & 7
-        if not 1 <= number < 2**29:
-            self.fail(position, "a field number from 1 to 536870911", f"{number}")
-        value = None
-        if wire == VARINT:
-            value, stop = self.varint(start, end)
-        elif wire == BYTES:
-            length, start = self.varint(start, end)
-            stop = start + length
-        elif wire in (FIXED32, FIXED64):
-            stop = start + (4 if wire == FIXED32 else 8)
-        else:
-            self.fail(position, "wire type 0, 1, 2 or 5", f"{wire} in field {number}")
-        if stop > end:
-            self.fail(
-                position,
-                f"field {number} to fit into the {end - start} bytes left of its message",
-                f"a length of {stop - start}: the file is truncated?",
-            )
-        return _Field(position, number, wire, value, start, stop)
-
-    def fields(self, start, stop):
-        """Yield the fields of the message from `start` to `stop`."""
-        while start < stop:
-            field = self.field(start, stop)
-            yield field
-            start = field.stop
-
-    def find(self, messages, number, what):
-        """Yield the fields of `messages` with this `number`; they must be length-delimited."""
-        for message in messages:
-            for field in self.fields(message.start, message.stop):
-                if field.number == number:
-                    self.expect(field, (BYTES,), what)
-                    yield field
+class _CaffeModel(Reader):
+    """Reads the layers and blobs of one `.caffemodel`."""
 
     def read_net(self):
         """Read the whole file into a dict from layer name to blobs."""
@@ -298,10 +201,7 @@ class _Reader:
                 return kind
         try:
             fields = list(itertools.islice(self.fields(0, len(self.data)), 2))
-            if [(f.number, f.wire) for f in fields] == [
-                (STATE_ITERATION, VARINT),
-                (STATE_NET, BYTES),
-            ]:
+            if [(f.number, f.wire) for f in fields] == SOLVERSTATE:
                 name = self.data[fields[1].start : fields[1].stop][:200]
                 return (
                     "a .solverstate, for going on with a training; the weights are in the file "
@@ -313,21 +213,6 @@ class _Reader:
         except CaffeModelError:
             pass
         return None
-
-    def whole(self):
-        """Return the whole file as one message."""
-        return _Field(0, 0, BYTES, None, 0, len(self.data))
-
-    def without_blobs(self, message, parts):
-        """Encode a message without its blobs; `parts` says in which fields they are."""
-        pieces = []
-        for field in self.fields(message.start, message.stop):
-            if field.number not in parts:
-                pieces.append(self.data[field.position : field.stop])
-            elif parts[field.number] is not None:
-                self.expect(field, (BYTES,), "a layer")
-                pieces.append(_record(field.number, self.without_blobs(field, parts[field.number])))
-        return b"".join(pieces)
 
     def read_layer(self, layer, layers):
         """Add one layer's blobs to `layers`."""
@@ -357,29 +242,37 @@ class _Reader:
 
     def read_blob(self, blob, what):
         """Read one BlobProto into a float32 array."""
-        legacy, shape, singles, doubles, raw, raw_type = {}, [], [], [], None, 0
-        position = blob.start
+        last, shape, chunks, position = {}, [], {FIXED32: [], FIXED64: []}, blob.start
         while position < blob.stop:
             field = self.field(position, blob.stop)
             position = field.stop
-            if field.number in BLOB_LEGACY:
-                self.expect(field, (VARINT,), f"{what}'s {BLOB_LEGACY[field.number]}")
-                legacy[field.number] = field.value
-            elif field.number == BLOB_SHAPE:
-                self.expect(field, (BYTES,), f"{what}'s shape")
-                shape += self.read_shape(field, what)
-            elif field.number == BLOB_DATA:
-                position = self.read_numbers(field, FIXED32, singles, blob.stop, what)
-            elif field.number == BLOB_RAW_TYPE:
-                self.expect(field, (VARINT,), f"{what}'s type")
-                raw_type = field.value
-            elif field.number == BLOB_RAW_DATA:
-                self.expect(field, (BYTES,), f"{what}'s data")
-                raw = field
-            elif field.number == BLOB_DOUBLE_DATA:
-                position = self.read_numbers(field, FIXED64, doubles, blob.stop, what)
-        if legacy:  # as in Caffe, legacy dimensions take precedence; a missing one is 0
-            shape = [legacy.get(number, 0) for number in BLOB_LEGACY]
+            if field.number in BLOB_FIELDS:
+                wire, part = BLOB_FIELDS[field.number]
+                self.expect(field, (wire,), f"{what}'s {part}")
+                last[field.number] = field
+            if field.number == BLOB_SHAPE:
+                shape += self.varints(field, SHAPE_DIM, f"{what}'s dimension")
+            elif field.number in BLOB_NUMBERS:
+                single = BLOB_NUMBERS[field.number]
+                position = self.numbers(field, single, chunks[single], blob.stop, f"{what}'s data")
+        chunks = chunks[FIXED64] or chunks[FIXED32]  # as in Caffe
+        if raw := last.get(BLOB_RAW_DATA):
+            kind = last[BLOB_RAW_TYPE].value if BLOB_RAW_TYPE in last else 0
+            if kind not in RAW_TYPES:
+                self.fail(raw.position, f"{what}'s numbers as double, float or float16", kind)
+            chunks = self.view(raw, RAW_TYPES[kind], f"{what}'s data")
+        if any(number in last for number in BLOB_LEGACY):
+            # As in Caffe, legacy dimensions take precedence; a missing one is 0.
+            shape = [last[number].value if number in last else 0 for number in BLOB_LEGACY]
+        self.check_shape(blob, shape, sum(map(len, chunks)), what)
+        values = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        with np.errstate(all="ignore"):  # a double beyond float32 becomes inf, as in Caffe
+            values = values.astype(np.float32, copy=False).reshape(shape)
+        values.flags.writeable = False
+        return values
+
+    def check_shape(self, blob, shape, count, what):
+        """Refuse dimensions that Caffe refuses, or that do not fit the number of values."""
         if len(shape) > MAX_AXES or not all(1 <= size <= MAX_DIMENSION for size in shape):
             # Negative numbers arrive as varints of 2**63 and more.
             sizes = [size - 2**64 if size >= 2**63 else size for size in shape[: MAX_AXES + 1]]
@@ -388,70 +281,8 @@ class _Reader:
                 f"{what} with at most {MAX_AXES} dimensions from 1 to {MAX_DIMENSION}",
                 f"{len(shape)} dimensions, {sizes}",
             )
-        chunks = doubles or singles  # as in Caffe
-        if raw is not None:
-            if raw_type not in RAW_TYPES:
-                self.fail(raw.position, f"{what}'s numbers as double, float or float16", raw_type)
-            unit = np.dtype(RAW_TYPES[raw_type])
-            length = raw.stop - raw.start
-            if length % unit.itemsize:
-                self.fail(raw.position, f"{what}'s data in units of {unit.itemsize} bytes", length)
-            count = length // unit.itemsize
-            chunks = [np.frombuffer(self.data, unit, count, raw.start)] if count else []
-        count, size = sum(map(len, chunks)), math.prod(shape)
-        if count != size:
+        if count != (size := math.prod(shape)):
             self.fail(blob.position, f"{what} of shape {tuple(shape)} with {size} values", count)
-        values = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
-        with np.errstate(all="ignore"):  # a double beyond float32 becomes inf, as in Caffe
-            values = values.astype(np.float32, copy=False).reshape(shape)
-        values.flags.writeable = False
-        return values
-
-    def read_shape(self, shape, what):
-        """Read a BlobShape's dimensions, packed or one by one."""
-        dims = []
-        for field in self.fields(shape.start, shape.stop):
-            if field.number == SHAPE_DIM:
-                self.expect(field, (BYTES, VARINT), f"{what}'s dimension")
-                if field.wire == VARINT:
-                    dims.append(field.value)
-                    continue
-                position = field.start
-                while position < field.stop:
-                    size, position = self.varint(position, field.stop)
-                    dims.append(size)
-        return dims
-
-    def read_numbers(self, field, single, chunks, end, what):
-        """Append a view of the numbers that start at `field`; return the position after them.
-
-        Packed numbers share one field; otherwise each is a field of wire type `single`.
-        """
-        self.expect(field, (BYTES, single), f"{what}'s data")
-        size = 4 if single == FIXED32 else 8
-        if field.wire == BYTES:
-            length = field.stop - field.start
-            if length % size:
-                self.fail(field.position, f"{what}'s data in units of {size} bytes", length)
-            if length:
-                chunks.append(np.frombuffer(self.data, f"<f{size}", length // size, field.start))
-            return field.stop
-        # Consecutive records with equal tags make one strided view. The search for the last one
-        # doubles its step, so that its cost is proportional to the number of records.
-        tag = np.frombuffer(self.data, "u1", field.start - field.position, field.position)
-        record = field.stop - field.position
-        most, count, step = (end - field.position) // record, 1, 64
-        while count < most:
-            ahead = min(step, most - count)
-            position = field.position + count * record
-            tags = np.ndarray((ahead, len(tag)), "u1", self.data, position, (record, 1))
-            differ = (tags != tag).any(axis=1)
-            if differ.any():
-                count += int(differ.argmax())
-                break
-            count, step = count + ahead, 2 * step
-        chunks.append(np.ndarray(count, f"<f{size}", self.data, field.start, (record,)))
-        return field.position + count * record
 
 
 def write_caffemodel(path, layers, name="AlexNet"):
@@ -471,7 +302,7 @@ def write_caffemodel(path, layers, name="AlexNet"):
     if "" in layers:
         raise InputError(f"{path}: expected a name for every layer, found an empty one")
     with atomic_path(path) as partial, open(partial, "wb") as file:
-        file.write(_record(1, name.encode()))
+        file.write(encode_record(1, name.encode()))
         for layer, blobs in layers.items():
             for index, blob in enumerate(blobs):
                 if blob.dtype != np.float32 or blob.size == 0:
@@ -480,40 +311,25 @@ def write_caffemodel(path, layers, name="AlexNet"):
                         f"least one value; cast it first. Received: {blob.dtype} {blob.shape}"
                     )
             inner = not blobs or blobs[0].ndim != 4 or blobs[0].shape[:2] == (1, 1)
-            head = _record(4, layer.encode()) + _number(
-                V1_TYPE, V1_INNER_PRODUCT if inner else V1_CONVOLUTION
-            )
-            heads = [_blob_head(blob) for blob in blobs]
-            sizes = [len(start) + blob.nbytes for start, blob in zip(heads, blobs, strict=True)]
-            prefixes = [_varint(V1_LAYER["blobs"] << 3 | BYTES) + _varint(size) for size in sizes]
-            length = len(head) + sum(len(p) + s for p, s in zip(prefixes, sizes, strict=True))
-            file.write(_varint(NET_V1_LAYERS << 3 | BYTES) + _varint(length) + head)
-            for prefix, start, blob in zip(prefixes, heads, blobs, strict=True):
-                file.write(prefix + start)
+            head = encode_record(V1_LAYER["name"], layer.encode())
+            head += encode_number(V1_TYPE, V1_INNER_PRODUCT if inner else V1_CONVOLUTION)
+            heads = []
+            for dims, blob in zip(map(_blob_head, blobs), blobs, strict=True):
+                heads.append(encode_header(V1_LAYER["blobs"], len(dims) + blob.nbytes) + dims)
+            length = len(head) + sum(map(len, heads)) + sum(blob.nbytes for blob in blobs)
+            file.write(encode_header(NET_V1_LAYERS, length) + head)
+            for start, blob in zip(heads, blobs, strict=True):
+                file.write(start)
                 file.write(np.ascontiguousarray(blob, "<f4").data)
-
-
-def _varint(value):
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes(encoded) + bytes([value])
-
-
-def _number(field, value):
-    return _varint(field << 3 | VARINT) + _varint(value)
-
-
-def _record(field, payload):
-    return _varint(field << 3 | BYTES) + _varint(len(payload)) + payload
 
 
 def _blob_head(blob):
     """Encode a blob's dimensions and the header of its packed data."""
     if blob.ndim == 4:
-        dims = b"".join(_number(field, size) for field, size in enumerate(blob.shape, start=1))
+        dims = b"".join(
+            encode_number(field, size) for field, size in enumerate(blob.shape, start=1)
+        )
     else:
-        packed = b"".join(_varint(size) for size in blob.shape)
-        dims = _record(BLOB_SHAPE, _record(SHAPE_DIM, packed))
-    return dims + _varint(BLOB_DATA << 3 | BYTES) + _varint(blob.nbytes)
+        packed = b"".join(encode_varint(size) for size in blob.shape)
+        dims = encode_record(BLOB_SHAPE, encode_record(SHAPE_DIM, packed))
+    return dims + encode_header(BLOB_DATA, blob.nbytes)

@@ -21,7 +21,7 @@ from alexnet_lib.port.engines import relative_error
 __all__ = ["FORMATS", "ExchangeError", "format_of", "save_model"]
 
 LIMIT = 1e-5
-# By ending: what Keras calls the format, what writes and opens it, and how to install that.
+# By ending: the packages that write and open the format, and how to install them.
 OPTIONAL = {
     ".onnx": (("tf2onnx", "onnx", "onnxruntime"), "pip install tf2onnx onnx onnxruntime"),
     ".tflite": (("ai_edge_litert",), "pip install ai-edge-litert"),
@@ -64,7 +64,7 @@ def save_model(model, path, limit=LIMIT):
     write, run = FORMATS[ending]
     generator = np.random.default_rng(0)
     inputs = [generator.standard_normal((1, *x.shape[1:]), np.float32) for x in model.inputs]
-    expected = _arrays(model(inputs if len(inputs) > 1 else inputs[0], training=False))
+    expected = _call(model, inputs)
     with _place(path, folder=not ending) as partial:
         try:
             write(model, partial)
@@ -127,8 +127,10 @@ def _place(path, folder):
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _arrays(outputs):
-    outputs = outputs.values() if isinstance(outputs, dict) else outputs
+def _call(function, inputs):
+    """Call a model or one of its functions; return its outputs as a list of arrays."""
+    outputs = function(inputs if len(inputs) > 1 else inputs[0])
+    outputs = [*outputs.values()] if isinstance(outputs, dict) else outputs
     return [np.asarray(y) for y in (outputs if isinstance(outputs, list | tuple) else [outputs])]
 
 
@@ -136,10 +138,6 @@ def _error(actual, expected):
     if not np.abs(expected).max() > 0:
         return float(np.abs(actual).max())
     return relative_error(actual, expected)
-
-
-def _call(model, inputs):
-    return _arrays(model(inputs if len(inputs) > 1 else inputs[0], training=False))
 
 
 def _named_weights(model):
@@ -191,10 +189,10 @@ def _run_saved_model(_, path, inputs):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)  # its functions do not hold its variables
-    given = list(map(tf.constant, inputs))
-    return _arrays(loaded.serve(given if len(given) > 1 else given[0]))
+    return _call(loaded.serve, list(map(tf.constant, inputs)))
 
 
+#: By ending, what writes a model and what runs the file; "" is a folder for a SavedModel.
 FORMATS = {
     ".weights.h5": (lambda model, path: model.save_weights(path), _run_weights),
     ".keras": (

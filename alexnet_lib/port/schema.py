@@ -12,6 +12,32 @@ import re
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from alexnet_lib.errors import InputError
+
+__all__ = [
+    "SUPPORTED",
+    "DescriptionError",
+    "LayerParameter",
+    "NetParameter",
+    "file_of",
+    "message",
+    "refuse",
+    "type_of",
+]
+
+#: The parameters of each supported type of layer; "" where a type has none that matters.
+SUPPORTED = {
+    "Input": "input_param", "Convolution": "convolution_param",
+    "Deconvolution": "convolution_param", "Pooling": "pooling_param", "ReLU": "relu_param",
+    "PReLU": "prelu_param", "LRN": "lrn_param", "InnerProduct": "inner_product_param",
+    "BatchNorm": "batch_norm_param", "Scale": "scale_param", "Bias": "bias_param",
+    "Eltwise": "eltwise_param", "Concat": "concat_param", "Slice": "slice_param", "Split": "",
+    "Softmax": "softmax_param", "Dropout": "", "Sigmoid": "", "TanH": "", "AbsVal": "",
+    "Power": "power_param", "Exp": "exp_param", "Log": "log_param", "Flatten": "flatten_param",
+    "Reshape": "reshape_param", "Permute": "permute_param", "Crop": "crop_param",
+    "Normalize": "norm_param", "ELU": "elu_param", "BNLL": "", "MVN": "mvn_param",
+}  # fmt: skip
+
 ENGINE = "Engine{DEFAULT 0 CAFFE 1 CUDNN 2}"
 FILLERS = "weight_filler {} FillerParameter, bias_filler {} FillerParameter"
 
@@ -179,5 +205,36 @@ def message(name):
     return message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"caffe.{name}"))
 
 
+#: A network's description; a normal form lists the tops that it is asked for in `output`.
 NetParameter = message("NetParameter")
+#: One layer of today's generation; `source` says where it stands in its file.
 LayerParameter = message("LayerParameter")
+
+
+class DescriptionError(InputError):
+    """A network's description cannot be ported; the message says where, why and what to do."""
+
+
+def type_of(layer):
+    """Return the type of a layer of any generation, in its generation's spelling."""
+    if isinstance(layer.type, str):
+        return layer.type
+    if layer.HasField("layer"):
+        return layer.layer.type
+    return layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[layer.type].name
+
+
+def refuse(layer, problem):
+    """Raise a `DescriptionError` about one layer of a description.
+
+    Args:
+        layer: a message of a layer, of any generation.
+        problem: what was expected, what came, what to do.
+    """
+    where = f"{layer.source}, " if layer.source else ""
+    raise DescriptionError(f"{where}layer {layer.name[:80]!r} ({type_of(layer)[:80]}): {problem}")
+
+
+def file_of(net):
+    """Return the name of the file that a description comes from."""
+    return next((layer.source.rpartition(": ")[0] for layer in (*net.layer, *net.layers)), "")

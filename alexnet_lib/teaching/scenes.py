@@ -14,123 +14,30 @@ import cv2
 import numpy as np
 
 from alexnet_lib.errors import InputError
+from alexnet_lib.teaching.canvas import (
+    ASPHALT,
+    CONCRETE,
+    GRASS,
+    LEAVES,
+    MIDDLE,
+    PAINTS,
+    ROOFS,
+    SAND,
+    SHADE,
+    SIDE,
+    SOIL,
+    WATER,
+    WHITE,
+    YELLOW,
+    Canvas,
+)
 
 __all__ = ["DRAW", "draw_scene", "write_scenes"]
 
-SIZE = 256
-SIDE = 384  # of the canvas, from which SIZE x SIZE pixels are cut at a random angle
-MIDDLE = SIDE / 2
 LABEL = "Drawn by this book's code: no photographs, and nothing of UC Merced but its class names."
-# Colours are in the order blue, green, red, as everywhere in this book.
-ASPHALT, CONCRETE, WHITE, SHADE = (95, 95, 92), (168, 172, 170), (235, 238, 238), (42, 46, 44)
-GRASS, LEAVES, SOIL, SAND = (72, 128, 98), (48, 82, 58), (105, 140, 165), (160, 195, 212)
-WATER, YELLOW = (105, 88, 52), (70, 190, 225)
-ROOFS = ((120, 128, 135), (88, 100, 140), (150, 155, 160), (80, 95, 112), (190, 195, 198))
-PAINTS = (WHITE, (55, 52, 50), (60, 50, 160), (140, 75, 50), CONCRETE, (90, 120, 60))
+# An aeroplane's half, from nose to tail.
 PLANE = [(0.5, 0), (0.46, 0.035), (0.4, 0.05), (0.12, 0.05), (-0.14, 0.45), (-0.22, 0.45)]
 PLANE += [(-0.08, 0.05), (-0.36, 0.04), (-0.46, 0.17), (-0.5, 0.17), (-0.46, 0)]
-
-
-class _Canvas:
-    """An image to draw on, with the random numbers and the shadows' direction of one scene."""
-
-    def __init__(self, seed):
-        self._random = np.random.default_rng(seed).random  # the same stream in every NumPy
-        self.image = np.zeros((SIDE, SIDE, 3), np.uint8)
-        angle = self.between(0, 2 * np.pi)
-        self.away = np.array([np.cos(angle), np.sin(angle)])  # from the sun
-
-    def between(self, low, high):
-        return low + (high - low) * self._random()
-
-    def pick(self, *options):
-        return options[int(len(options) * self._random())]
-
-    def tone(self, color, spread=14):
-        shift = self.between(-spread, spread)
-        return [float(np.clip(c + shift + self.between(-5, 5), 0, 255)) for c in color]
-
-    def ground(self, color, rough=16):
-        self.image[:] = np.clip(self.tone(color) + rough * self._clouds(24), 0, 255)
-
-    def _clouds(self, cells):
-        coarse = self._random((cells, cells, 1)) - 0.5
-        return cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)[..., None]
-
-    def polygon(self, points, color, shadow=0.0):
-        for shift, fill in ((shadow, SHADE), (0, color)):
-            if shift or fill is color:
-                corners = np.rint(np.asarray(points) + shift * self.away).astype(np.int32)
-                cv2.fillPoly(self.image, [corners], fill, cv2.LINE_AA)
-
-    def shape(self, outline, x, y, size, color, turn=0.0, shadow=0.0):
-        c, s = np.cos(turn), np.sin(turn)
-        points = (np.asarray(outline) * size) @ np.array([[c, s], [-s, c]]) + (x, y)
-        self.polygon(points, color, shadow)
-
-    def box(self, x, y, width, height, color, shadow=0.0, turn=0.0):
-        corners = [(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]
-        self.shape(corners, x, y, (width, height), color, turn, shadow)
-
-    def disk(self, x, y, radius, color, shadow=0.0):
-        angle = np.linspace(0, 2 * np.pi, 24)
-        self.shape(np.c_[np.cos(angle), np.sin(angle)], x, y, radius, color, 0, shadow)
-
-    def blob(self, x, y, radius, color):
-        angle = np.linspace(0, 2 * np.pi, 40)
-        waves = [self.between(0, 0.25) * np.sin(n * angle + self.between(0, 6)) for n in (2, 3)]
-        outline = np.c_[np.cos(angle), 0.7 * np.sin(angle)] * (1 + sum(waves))[:, None]
-        self.shape(outline, x, y, radius, color, self.between(0, 3))
-
-    def line(self, points, color, width):
-        points = np.rint(points).astype(np.int32)
-        cv2.polylines(self.image, [points], False, color, max(round(width), 1), cv2.LINE_AA)
-
-    def across(self, y, color, width, dash=0, x0=0, x1=SIDE):
-        for x in np.arange(x0, x1, 3 * dash) if dash else (x0,):
-            self.line([(x, y), (min(x + dash, x1) if dash else x1, y)], color, width)
-
-    def curve(self, x, bend):
-        """Return points from top to bottom around x."""
-        y, phase = np.linspace(-5, SIDE + 5, 60), self.between(0, 6)
-        wave = np.sin(y / self.between(45, 75) + phase) + 0.3 * np.sin(y / 17 + 2 * phase)
-        return np.c_[x + bend * wave, y]
-
-    def trees(self, count, radius=(6, 12), color=LEAVES, shadow=0.5, keep_off=0):
-        for _ in range(round(count)):
-            x, y, r = self.between(0, SIDE), self.between(0, SIDE), self.between(*radius)
-            if np.hypot(x - MIDDLE, y - MIDDLE) >= keep_off:
-                green = self.tone(color, 18)
-                self.disk(x, y, r, green, shadow * r)
-                self.disk(*(np.array([x, y]) - 0.3 * r * self.away), r / 2, np.add(green, 12))
-
-    def house(self, x, y, width, depth, turn=0.0):
-        roof = self.tone(self.pick(*ROOFS))
-        self.box(x, y, width, depth, roof, 8, turn)
-        ridge = np.array([-np.sin(turn), np.cos(turn)]) * depth / 4
-        self.box(x + ridge[0], y + ridge[1], width, depth / 2, np.multiply(roof, 0.8), 0, turn)
-
-    def car(self, x, y, turn=0.0):
-        paint = self.tone(self.pick(*PAINTS))
-        self.box(x, y, 15, 7, paint, 2, turn)
-        self.box(x, y, 7, 6, np.multiply(paint, 0.6), 0, turn)
-
-    def traffic(self, y, lanes, step=70):
-        for lane in range(lanes):
-            for x in np.arange(self.between(0, step), SIDE, step):
-                self.car(x + self.between(-20, 20), y + 13 * lane)
-
-    def grid(self, dx, dy, jitter=0.0):
-        for y in np.arange(dy / 2, SIDE, dy):
-            for x in np.arange(dx / 2, SIDE, dx):
-                yield x + self.between(-jitter, jitter), y + self.between(-jitter, jitter)
-
-    def finish(self):
-        turn = cv2.getRotationMatrix2D((MIDDLE, MIDDLE), self.between(0, 360), 1)
-        turn[:, 2] -= (SIDE - SIZE) / 2
-        image = cv2.warpAffine(self.image, turn, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
-        light, grain = self.between(0.85, 1.1), 14 * (self._random((SIZE, SIZE, 1)) - 0.5)
-        return np.clip(np.rint(light * image + grain), 0, 255).astype(np.uint8)
 
 
 def _agricultural(s):
@@ -201,27 +108,12 @@ def _chaparral(s):
     s.trees(s.between(260, 480), (2.5, 6), (62, 84, 76), 0.4)
 
 
-def _residential(s, plot, size, trees):
-    s.ground((85, 120, 105))
-    dx, dy = plot
-    for y in np.arange(s.between(0, 30), SIDE + 2 * dy, 2 * dy + 24):
-        s.across(y, ASPHALT, 22)
-        for x in np.arange(dx / 2, SIDE, dx):
-            for side in (-1, 1):
-                s.box(x + dx / 4, y + side * 16, 9, 20, CONCRETE)
-                gap = 12 + dy / 2 + s.between(-3, 3)
-                s.house(x + s.between(-2, 2), y + side * gap, *(s.between(0.85, 1) * size))
-            if s.pick(True, False):
-                s.car(x, y + s.pick(-7, 7))
-    s.trees(trees, (4, 9))
-
-
 def _denseresidential(s):
-    _residential(s, (s.between(36, 40), s.between(42, 48)), np.array([34, 40]), s.between(15, 35))
+    s.neighbourhood((s.between(36, 40), s.between(42, 48)), np.array([34, 40]), s.between(15, 35))
 
 
 def _mediumresidential(s):
-    _residential(s, (s.between(68, 80), s.between(82, 95)), np.array([48, 36]), s.between(50, 90))
+    s.neighbourhood((s.between(68, 80), s.between(82, 95)), np.array([48, 36]), s.between(50, 90))
 
 
 def _sparseresidential(s):
@@ -240,31 +132,18 @@ def _forest(s):
     s.trees(s.between(420, 600), (8, 17), s.pick(LEAVES, (45, 90, 62), (52, 75, 66)))
 
 
-def _road(s, lanes, cars=70):
-    """Draw a carriageway in each direction, from left to right through the middle."""
-    half = 13 * lanes
-    for side in (-1, 1):
-        y = MIDDLE + side * (half / 2 + 6)
-        s.across(y, s.tone((125, 127, 125), 4), half + 6)
-        for lane in range(1, lanes):
-            s.across(y - half / 2 + 13 * lane, WHITE, 1, 12)
-        s.traffic(y - half / 2 + 6.5, lanes, cars)
-    s.across(MIDDLE, s.pick(CONCRETE, GRASS), 7)
-    return half + 12
-
-
 def _freeway(s):
     s.ground(s.pick(GRASS, SOIL), 24)
     s.trees(30, keep_off=90)
-    _road(s, s.pick(3, 4, 5))
+    s.road(s.pick(3, 4, 5))
 
 
 def _overpass(s):
     s.ground(s.pick(GRASS, SOIL), 24)
-    _road(s, s.pick(3, 4))
+    s.road(s.pick(3, 4))
     under = s.image.copy()
     s.ground(CONCRETE, 8)
-    _road(s, s.pick(2, 3), 90)
+    s.road(s.pick(2, 3), 90)
     width, x = round(s.between(34, 42)), round(MIDDLE)
     bridge, s.image = s.image.transpose(1, 0, 2).copy(), under
     s.box(x + 16, MIDDLE, 2 * width, SIDE, SHADE)
@@ -426,7 +305,7 @@ def draw_scene(class_name, seed):
         raise InputError(
             f"class_name must be one of {', '.join(DRAW)}. Received: class_name={class_name!r}"
         )
-    canvas = _Canvas([*np.atleast_1d(seed), list(DRAW).index(class_name)])
+    canvas = Canvas([*np.atleast_1d(seed), list(DRAW).index(class_name)])
     DRAW[class_name](canvas)
     return canvas.finish()
 
