@@ -177,7 +177,7 @@ def test_prove_command(small, tmp_path):
 
 def test_prove_command_names_the_first_broken_layer(small, monkeypatch):
     def forget(builder, layer, x):
-        return keras.layers.Identity(name=builder.last())(x)
+        return keras.layers.Identity(name=builder.name())(x)
 
     monkeypatch.setitem(RULES, "LRN", forget)
     done = run("prove", *small)

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.port.caffemodel import MAX_AXES, CaffeModelError, read_layer_records
-from alexnet_lib.port.reference import window
+from alexnet_lib.port.parameters import window
 from alexnet_lib.port.schema import LayerParameter, NetParameter, message
 
 # The parameters of each supported type; "" where a type has none that matters.
