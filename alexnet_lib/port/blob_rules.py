@@ -74,9 +74,11 @@ def _inner_product(b, layer, x):
         p.num_output, use_bias=p.bias_term, name=b.name("product" if axis == 3 else ""), **b.options
     )
     blob = (length, p.num_output) if p.transpose else (p.num_output, length)
-    x = b.weigh_kernel(dense, p, blob, lambda k: transpose_dense(k.T if p.transpose else k, image))(
-        x
-    )
+
+    def convert(kernel):
+        return transpose_dense(kernel.T if p.transpose else kernel, image)
+
+    x = b.weigh_kernel(dense, p, blob, convert)(x)
     return K.Permute((2, 3, 1), name=b.name())(x) if axis == 3 else x
 
 
@@ -146,36 +148,30 @@ def _eltwise(b, layer, *xs):
     factors = list(p.coeff) or [1] * len(xs)
     if len(factors) != len(xs):
         raise InputError(f"expected {len(xs)} coefficients, got {factors}")
-    return K.Add(name=b.name())(
-        [
-            x if factor == 1 else Pointwise(scale=factor, name=b.name("times"))(x)
-            for x, factor in zip(xs, factors, strict=True)
-        ]
-    )
+    scaled = [
+        x if factor == 1 else Pointwise(scale=factor, name=b.name("times"))(x)
+        for x, factor in zip(xs, factors, strict=True)
+    ]
+    return K.Add(name=b.name())(scaled)
 
 
 def _concat(b, layer, *xs):
-    axis = b.ours(b.axis(layer.concat_param.axis, xs[0]), xs[0])
-    concat = K.Concatenate(axis, name=b.name()) if len(xs) > 1 else K.Identity(name=b.name())
-    return concat(list(xs) if len(xs) > 1 else xs[0])
-
-
-def _cut(b, x, starts, sizes, name):
-    """Take a part of `x` that starts and sizes by Caffe's axes describe."""
-    order = b.kept(x)[1:]
-    return Cut([starts[i] for i in order], [sizes[i] for i in order], name=name)(x)
+    axis = b.axis(layer.concat_param.axis, xs[0])
+    if len(xs) == 1:
+        return K.Identity(name=b.name())(xs[0])
+    return K.Concatenate(b.ours(axis, xs[0]), name=b.name())(list(xs))
 
 
 def _slice(b, layer, x):
-    axis, shape = b.axis(layer.slice_param.axis, x), b.shape(x)
-    bounds = slice_bounds(shape[axis], layer.slice_param, len(layer.top))
-    return [
-        _cut(
-            b, x, [start if i == axis else 0 for i in range(len(shape))],
-            [stop - start if i == axis else size for i, size in enumerate(shape)], b.names[top],
-        )
-        for top, (start, stop) in zip(layer.top, bounds, strict=True)
-    ]  # fmt: skip
+    axis, (_, *shape) = b.axis(layer.slice_param.axis, x), x.shape
+    place = b.ours(axis, x) - 1
+    tops = []
+    bounds = slice_bounds(shape[place], layer.slice_param, len(layer.top))
+    for top, (start, stop) in zip(layer.top, bounds, strict=True):
+        starts, sizes = [0] * len(shape), list(shape)
+        starts[place], sizes[place] = start, stop - start
+        tops.append(Cut(starts, sizes, name=b.names[top])(x))
+    return tops
 
 
 def _split(b, layer, x):
@@ -184,15 +180,14 @@ def _split(b, layer, x):
 
 def _crop(b, layer, x, reference):
     axis, shape = b.axis(layer.crop_param.axis, x), b.shape(x)
-    starts, sizes = (
-        crop_starts(len(shape), layer.crop_param),
-        shape[:axis] + b.shape(reference)[axis:],
-    )
+    starts = crop_starts(len(shape), layer.crop_param)
+    sizes = shape[:axis] + b.shape(reference)[axis:]
     if not len(starts) == len(sizes) == len(shape) or any(
         start + size > whole for start, size, whole in zip(starts, sizes, shape, strict=True)
     ):
         raise InputError(f"a part of {sizes} at {starts} is not in its first input")
-    return _cut(b, x, starts, sizes, b.name())
+    order = b.kept(x)[1:]
+    return Cut([starts[i] for i in order], [sizes[i] for i in order], name=b.name())(x)
 
 
 def _flatten(b, layer, x):
@@ -225,7 +220,7 @@ def _prelu(b, layer, x):
     return b.weigh(prelu, [(max(shape),)], lambda slope: [slope.reshape(shape)])(x)
 
 
-#: From a layer's type to its rule.
+#: From a layer's type to its rule; all but those of images.
 BLOB_RULES = {
     "InnerProduct": _inner_product,
     "BatchNorm": _batch_norm,

@@ -162,7 +162,8 @@ def _lrn(b, layer, x):
 
 def _normalize(b, layer, x):
     p = layer.norm_param
-    shape = (1 if p.channel_shared else b.image(x)[1],)
+    _, channels = b.image(x)
+    shape = (1 if p.channel_shared else channels,)
     x = L2Normalization(p.across_spatial, p.eps, name=b.name("unit"))(x)
     return b.weigh(Scale(shape, add=False, name=b.name()), [shape])(x)
 
@@ -170,12 +171,11 @@ def _normalize(b, layer, x):
 def _mvn(b, layer, x):
     p = layer.mvn_param
     b.image(x)
-    return MeanVarianceNormalization(p.across_channels, p.normalize_variance, p.eps, name=b.name())(
-        x
-    )
+    across, variance = p.across_channels, p.normalize_variance
+    return MeanVarianceNormalization(across, variance, p.eps, name=b.name())(x)
 
 
-#: From a layer's type to its rule.
+#: From a layer's type to its rule; every rule of images.
 IMAGE_RULES = {
     "Convolution": _convolution,
     "Deconvolution": _deconvolution,

@@ -70,7 +70,7 @@ def build(
         skip: names of layers that start fresh, whatever the weights hold.
         name: the model's name; by default the network's.
         kernel_initializer: Keras initializer of fresh kernels; biases start at 0.
-        kernel_regularizer: Keras regularizer of the kernels of Convolution and InnerProduct.
+        kernel_regularizer: Keras regularizer of the kernels, which Scale and PReLU do not have.
 
     Returns:
         A `keras.Model`, channels last, whose layers bear Caffe's names (see `keras_names`). Its
