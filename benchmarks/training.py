@@ -106,7 +106,7 @@ def check_same_step(name, before, actual, expected):
 
 def all_layers(quick):
     """Yield the rows of one step of all layers."""
-    from alexnet_lib.port.alexnet import model_weights
+    from alexnet_lib.port.layouts import model_weights
     from alexnet_lib.teaching.stand_in import stand_in_weights
     from benchmarks.networks import OriginalGraph, keras_groups
 
@@ -145,7 +145,7 @@ def frozen_convolutions(quick):
     from alexnet_lib.images.batches import eight_views
     from alexnet_lib.images.data import VIEWS
     from alexnet_lib.images.features import Features, decode, encode
-    from alexnet_lib.port.alexnet import model_weights
+    from alexnet_lib.port.layouts import model_weights
     from alexnet_lib.teaching.stand_in import stand_in_weights
     from benchmarks.networks import OriginalGraph
 

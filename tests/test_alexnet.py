@@ -14,10 +14,9 @@ from alexnet_lib.port.alexnet import (
     decode_predictions,
     imagenet_classes,
     load_weights,
-    model_weights,
 )
 from alexnet_lib.port.architecture import describe
-from alexnet_lib.port.layouts import save_npz
+from alexnet_lib.port.layouts import model_weights, save_npz
 
 
 @pytest.fixture(scope="module")

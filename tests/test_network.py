@@ -13,10 +13,10 @@ from google.protobuf import text_format
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import data_directory
 from alexnet_lib.port.alexnet import AlexNet
+from alexnet_lib.port.alexnet_files import read_alexnet
 from alexnet_lib.port.architecture import prototxt, weight_layers
 from alexnet_lib.port.caffemodel import write_caffemodel
 from alexnet_lib.port.description import normalize, read_description
-from alexnet_lib.port.layouts import read_alexnet
 from alexnet_lib.port.network import blob_shapes, build, keras_names, port
 from alexnet_lib.port.prove import (
     LIMIT,

@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, write_csv
-from alexnet_lib.port.alexnet import model_weights
-from alexnet_lib.port.layouts import open_npz, save_npz
+from alexnet_lib.port.layouts import model_weights, open_npz, save_npz
 
 __all__ = ["Checkpoint"]
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import UCMERCED_CLASSIFIER
-from alexnet_lib.port.alexnet import AlexNet, load_weights, model_weights
-from alexnet_lib.port.layouts import open_npz, save_npz
+from alexnet_lib.port.alexnet import AlexNet, load_weights
+from alexnet_lib.port.layouts import model_weights, open_npz, save_npz
 
 __all__ = ["Classifier", "load_classifier", "save_classifier"]
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import find_imagenet_weights
+from alexnet_lib.port.alexnet_files import read_alexnet
 from alexnet_lib.port.architecture import (
     CLASSES,
     DROPOUT,
@@ -21,10 +22,10 @@ from alexnet_lib.port.architecture import (
     weight_layers,
 )
 from alexnet_lib.port.description import parse_description
-from alexnet_lib.port.layouts import load_npz, read_alexnet
+from alexnet_lib.port.layouts import load_npz
 from alexnet_lib.port.network import build
 
-__all__ = ["AlexNet", "decode_predictions", "imagenet_classes", "load_weights", "model_weights"]
+__all__ = ["AlexNet", "decode_predictions", "imagenet_classes", "load_weights"]
 
 
 def AlexNet(
@@ -148,17 +149,6 @@ def _is_fc_of_another_size(name, got, expected, fresh):
         and bias == kernel[1:]
         and (kernel[0] == expected[0][0] or bool({"fc6", "fc7"} & set(fresh)))
     )
-
-
-def model_weights(model):
-    """Return a model's weights under the names that `save_npz` and `load_weights` use."""
-    names = weight_layers()
-    return {
-        f"{layer.name}/{part}": weight.numpy()
-        for layer in model.layers
-        if layer.name in names
-        for part, weight in zip(("kernel", "bias"), layer.weights, strict=True)
-    }
 
 
 def _read_weights(path):

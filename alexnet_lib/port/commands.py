@@ -6,8 +6,9 @@ import click
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, prefix_errors, write_csv
+from alexnet_lib.port.alexnet_files import read_alexnet
 from alexnet_lib.port.caffemodel import write_caffemodel
-from alexnet_lib.port.layouts import load_npz, read_alexnet, save_npz, tensorflow_to_caffe
+from alexnet_lib.port.layouts import load_npz, save_npz, tensorflow_to_caffe
 from alexnet_lib.quiet import import_tensorflow
 
 __all__ = ["convert", "port", "prove", "read_mean_option"]

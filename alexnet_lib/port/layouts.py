@@ -11,21 +11,14 @@ import zlib
 import numpy as np
 
 from alexnet_lib.errors import InputError
-from alexnet_lib.files import atomic_path, prefix_errors
-from alexnet_lib.port.architecture import prototxt, weight_layers
-from alexnet_lib.port.caffemodel import read_caffemodel, release_pages
-from alexnet_lib.port.description import (
-    SUPPORTED,
-    DescriptionError,
-    compare,
-    describe_caffemodel,
-    parse_description,
-)
+from alexnet_lib.files import atomic_path
+from alexnet_lib.port.architecture import weight_layers
+from alexnet_lib.port.caffemodel import release_pages
 
 __all__ = [
     "caffe_to_tensorflow",
     "load_npz",
-    "read_alexnet",
+    "model_weights",
     "save_npz",
     "tensorflow_to_caffe",
     "transpose_dense",
@@ -88,49 +81,6 @@ def caffe_to_tensorflow(blobs):
     return weights
 
 
-def read_alexnet(path):
-    """Read the weights of a `.caffemodel` of AlexNet into TensorFlow's layout.
-
-    Args:
-        path: the file. If it describes its layers, as Caffe's snapshots do, they must be AlexNet's,
-            in AlexNet's order; fc layers may have any number of outputs, and the end may be absent.
-
-    Returns:
-        A dict of arrays, as of `caffe_to_tensorflow`.
-
-    Raises:
-        ValueError: where the file is of another network, or malformed.
-    """
-    with prefix_errors(path):
-        _check_description(path)
-        return caffe_to_tensorflow(read_caffemodel(path))
-
-
-def _check_description(path):
-    """Refuse a file that says of itself that it is another network."""
-    described = describe_caffemodel(path)
-    entries = {entry.name: entry for entry in (*described.layers, *described.layer)}
-    net = parse_description(prototxt())
-    for layer in list(net.layer):
-        field, entry = SUPPORTED[layer.type], entries.get(layer.name)
-        if entry is None or not field or field == "input_param":
-            continue
-        if not entry.HasField(field):  # it does not say, and so not another thing either
-            getattr(entry, field).CopyFrom(getattr(layer, field))
-        elif layer.type == "InnerProduct":
-            layer.inner_product_param.num_output = entry.inner_product_param.num_output
-    try:
-        compare(net, described)
-    except DescriptionError as error:
-        problem = (
-            str(error).replace("the prototxt", "AlexNet").replace("the .caffemodel", "the file")
-        )
-        raise InputError(
-            f"this is not AlexNet: {problem.split('. One of')[0]}. Other networks are ported by "
-            "`python -m alexnet_lib port`"
-        ) from error
-
-
 def transpose_dense(kernel, input_shape):
     """Convert (outputs, inputs) to TensorFlow's layout, block by block.
 
@@ -181,6 +131,17 @@ def tensorflow_to_caffe(weights):
             kernel = kernel.T[None, None]
         blobs[name] = [np.ascontiguousarray(kernel), bias.reshape(1, 1, 1, -1)]
     return blobs
+
+
+def model_weights(model):
+    """Return a model's weights under the names that `save_npz` and `load_weights` use."""
+    names = weight_layers()
+    return {
+        f"{layer.name}/{part}": weight.numpy()
+        for layer in model.layers
+        if layer.name in names
+        for part, weight in zip(("kernel", "bias"), layer.weights, strict=True)
+    }
 
 
 def save_npz(path, weights):
