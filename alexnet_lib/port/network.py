@@ -2,7 +2,7 @@
 
 Blobs of four axes are kept as batch, height, width, channels, and any other in Caffe's own order.
 Where Caffe reads a blob's values in a row (Flatten, Reshape, InnerProduct), they go through Caffe's
-order. How a layer of each type is built stands in `image_rules` and `blob_rules`.
+order. `image_rules` and `blob_rules` say how a layer of each type is built.
 """
 
 import re
@@ -34,8 +34,8 @@ LAST = (0, 2, 3, 1)  # Caffe's axes in the order in which four of them are kept 
 def keras_names(net):
     """Return, by the name of each top of a network, the name of the Keras layer that makes it.
 
-    They are equal, but for characters that TensorFlow does not allow, which become `_`: Caffe's
-    "conv1/7x7_s2" is "conv1_7x7_s2". Where two would be the same, the later gets a number.
+    The two are equal, except that characters which TensorFlow forbids become `_`: Caffe's
+    "conv1/7x7_s2" is "conv1_7x7_s2". If two names become the same, the later gets a number.
     """
     names = {}
     for layer in net.layer:
@@ -65,15 +65,14 @@ def build(
     Args:
         net: a `NetParameter` in the normal form of `description.normalize`.
         blobs: a dict from layer name to that layer's blobs in Caffe's layout, as `read_caffemodel`
-            returns it; or None for fresh weights. Layers that the network lacks are left out, with
-            a warning that names them.
+            returns it; or None for fresh weights. A warning names layers that the network lacks.
         skip: names of layers that start fresh, whatever the weights hold.
         name: the model's name; by default the network's.
         kernel_initializer: Keras initializer of fresh kernels; biases start at 0.
         kernel_regularizer: Keras regularizer of the kernels, which Scale and PReLU do not have.
 
     Returns:
-        A `keras.Model`, channels last, whose layers bear Caffe's names (see `keras_names`). Its
+        A `keras.Model`, channels last, whose layers have Caffe's names (see `keras_names`). Its
         inputs are the network's, and its outputs those that `net.output` lists or, where it lists
         none, the blobs that no layer takes, in order.
 
@@ -97,7 +96,7 @@ def top_shapes(net):
 
 
 class _Builder:
-    """Builds one network; `tops` are the tensors so far by Caffe's names."""
+    """Builds one network, layer by layer; `tops` holds the tensors so far, by Caffe's names."""
 
     def __init__(self, net, options=None):
         self.net, self.options = net, options or {}
@@ -127,11 +126,13 @@ class _Builder:
         bottoms = [self.tops[name] for name in layer.bottom]
         try:
             tops = RULES[layer.type](self, layer, *bottoms)
-        except (TypeError, ValueError, IndexError) as error:  # the rules' and Keras' own
-            raise InputError(
-                f"layer {layer.name!r} ({layer.type}): {error}. "
-                f"Shapes of its inputs: {', '.join(str(self.shape(x)) for x in bottoms)}"
-            ) from error
+        except (TypeError, ValueError, IndexError) as error:
+            shapes = [self.shape(x) for x in bottoms]
+            own = isinstance(error, InputError)  # or Keras'
+            what = (
+                f"{error}; inputs: {shapes}" if own else f"inputs of {shapes} do not fit: {error}"
+            )
+            raise InputError(f"layer {layer.name!r} ({layer.type}): {what}") from error
         return tops if isinstance(tops, list) else [tops]
 
     def model(self, blobs, skip, name):
@@ -151,10 +152,10 @@ class _Builder:
         return model
 
     def load(self, blobs, skip):
-        """Give every layer its weights, when all have been found to fit."""
+        """Give every layer its weights, once all are known to fit."""
         ready = []
-        if strange := sorted(set(skip) - {layer.name for layer in self.net.layer}):
-            raise InputError(f"skip: the network has no layer {', '.join(map(repr, strange))}")
+        if unknown := sorted(set(skip) - {layer.name for layer in self.net.layer}):
+            raise InputError(f"skip: the network has no layer {', '.join(map(repr, unknown))}")
         for name, (layer, shapes, convert) in self.weights.items():
             if name in skip:
                 continue
@@ -178,7 +179,7 @@ class _Builder:
             found = [blob.reshape(shape) for blob, shape in zip(found, shapes, strict=True)]
             layer.set_weights(convert(*found))
 
-    # The rules are written with the methods below.
+    # The methods below are for the rules.
 
     def name(self, what=""):
         """Name the Keras layer of the Caffe layer's only top, or a helper on the way to it."""
@@ -273,10 +274,10 @@ def read_network(prototxt, caffemodel=None, input_shape=None, stop_at=None, rena
     if prototxt is not None:
         compare(net, read, rename)
     blobs = read_caffemodel(caffemodel)
-    if strange := sorted(set(rename or {}) - set(blobs)):
+    if unknown := sorted(set(rename or {}) - set(blobs)):
         raise InputError(
             f"{caffemodel}: rename: expected layers with weights, which are "
-            f"{', '.join(blobs)}. Received: {', '.join(strange)}"
+            f"{', '.join(blobs)}. Received: {', '.join(unknown)}"
         )
     return net, share_weights(net, {(rename or {}).get(n, n): own for n, own in blobs.items()})
 

@@ -1,7 +1,7 @@
 """Prove a port: each layer of the Keras model beside an engine that shares no code with it.
 
-The oracle is OpenCV's own Caffe importer. What it computes in another way than Caffe, the NumPy
-reference computes, from OpenCV's values of the layers before.
+The oracle is OpenCV's own Caffe importer. Where it differs from Caffe, the NumPy reference takes
+its place, and computes from OpenCV's values of the layers before.
 """
 
 import contextlib
@@ -110,7 +110,7 @@ def compare(model, net, blobs, inputs, caffemodel=None):
         errors = {layer.name: worst_error(actual, expected, made[layer.name]) for layer in layers}
         suspects = (x for x in layers if not errors[x.name] <= LIMIT and x.name not in by_numpy)
         suspect = next(suspects, None)
-        # About a shape OpenCV is right: the builder's arithmetic is NumPy's too.
+        # NumPy cannot judge a shape: it shares the builder's arithmetic.
         if suspect is None or errors[suspect.name] == np.inf:
             break
         if _numpy_agrees(suspect, blobs, expected):

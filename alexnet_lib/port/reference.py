@@ -2,7 +2,7 @@
 
 Every rule follows the C++ source of BVLC/caffe, src/caffe/layers (Permute and Normalize: SSD's
 fork, weiliu89/caffe), in Caffe's own layout: batch, channels, height, width. It is the oracle for
-layers that OpenCV's importer computes in another way, and slow: use it to check, not to run.
+layers that OpenCV's importer gets wrong, and slow: use it to check, not to run.
 """
 
 import functools
