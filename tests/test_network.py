@@ -141,6 +141,8 @@ TRAPS = {
     "permute, not by a cycle": ("Permute", "permute_param { order: 0 order: 3 order: 2 order: 1 }"),
     "power": ("Power", "power_param { power: 2 scale: 0.5 shift: 1 }"),
     "exponential of base 2": ("Exp", "exp_param { base: 2 scale: 0.5 shift: 1 }"),
+    "logarithm of base 10": ("Log", "log_param { base: 10 scale: 0.5 shift: 5 }"),
+    "ELU": ("ELU", "elu_param { alpha: 0.5 }"),
     "normalization by channel": (
         "Normalize", "norm_param { across_spatial: false channel_shared: false }"),
     "normalization of the image": ("Normalize", "norm_param { across_spatial: true }"),
