@@ -1,0 +1,283 @@
+"""Cross-validate the readout on UC Merced, and what each of its ingredients brings.
+
+    python -m benchmarks.readout -o data/results/readout_5fold
+
+Writes folds.csv, a row for each variant, seed and fold, predictions.csv of the first variant, and
+ablation.csv with means over the folds. Each row is computed from all folds but its own; the
+shrinkage comes from leave-one-out on these. Killed, it goes on where it stopped: statistics are
+kept in a cache, 60 images a file, and finished folds are not computed anew.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+import pandas as pd
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from alexnet_lib.errors import InputError
+from alexnet_lib.files import atomic_path, checksum, find_caffemodel, write_csv
+from alexnet_lib.images.data import VIEWS
+from alexnet_lib.images.splits import k_folds
+
+CHUNK = 60
+FOLDS = 5
+PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "scikit-learn", "opencv-python-headless")
+KINDS = ("mean", "maximum", "rms")
+LAYERS = tuple(f"relu{number}" for number in range(1, 6))
+SINGLE = tuple(itertools.product(LAYERS, KINDS))
+OF_RELU5 = tuple(("relu5", kind) for kind in KINDS)
+PAIRS = (("pool5", "pairs"),)
+
+
+class Variant(NamedTuple):
+    """What a readout looks at.
+
+    Attributes:
+        sizes: of the input.
+        views: number of flips and rotations, 1 or 8.
+        statistics: (layer, kind) pairs, as `statistics.parts` names them.
+        shrinkages: candidates of `fit_readout`; None for its own.
+        classifier: "readout", or "svm" for a linear support vector machine with C = 1.
+    """
+
+    sizes: tuple = (227, 320, 448)
+    views: int = VIEWS
+    statistics: tuple = SINGLE
+    shrinkages: tuple | None = None
+    classifier: str = "readout"
+
+
+RECIPE = Variant()
+VARIANTS = {
+    "recipe": RECIPE,
+    "one size, one view": RECIPE._replace(sizes=(227,), views=1),
+    "one size, one view, and pairs": Variant((227,), 1, SINGLE + PAIRS),
+    "one size": RECIPE._replace(sizes=(227,)),
+    "size 320": RECIPE._replace(sizes=(320,)),
+    "size 448": RECIPE._replace(sizes=(448,)),
+    "two sizes": RECIPE._replace(sizes=(227, 320)),
+    "one view": RECIPE._replace(views=1),
+    "pairs alone": RECIPE._replace(statistics=PAIRS),
+    "and pairs": RECIPE._replace(statistics=SINGLE + PAIRS),
+    "relu5 alone": RECIPE._replace(statistics=OF_RELU5),
+    "mean of relu5 alone": RECIPE._replace(statistics=OF_RELU5[:1]),
+    "shrinkage 0.1": RECIPE._replace(shrinkages=(0.1,)),
+    "shrinkage 0.3": RECIPE._replace(shrinkages=(0.3,)),
+    "linear SVM": RECIPE._replace(classifier="svm"),
+}
+
+
+def cached_statistics(images, weights, size, view, cache, progress=True):
+    """Return float16 (images, statistics) of one size and view, from the cache as far as it goes.
+
+    Args:
+        images: `Images`.
+        weights: the file of the convolutions.
+        size: of the input.
+        view: number of the view, in the order of `eight_views`.
+        cache: folder, for these images and weights only.
+        progress: say what is computed.
+
+    Raises:
+        InputError: for a folder with the statistics of other images or weights.
+    """
+    whole = Path(cache, f"{size}-{view}.npy")
+    names = hashlib.sha1(json.dumps(images.names).encode()).hexdigest()
+    about = json.dumps({"weights": checksum(weights), "images": names})
+    key = whole.with_name("settings.json")
+    if key.exists() and key.read_text("utf-8") != about:
+        raise InputError(f"{key}: of other images or weights. Choose another folder for the cache")
+    key.parent.mkdir(parents=True, exist_ok=True)
+    key.write_text(about, "utf-8")
+    if whole.exists():
+        return np.load(whole, mmap_mode="r")
+    from alexnet_lib.images.preprocessing import read_image
+    from alexnet_lib.images.statistics import statistics_of
+
+    model = _convolutions(weights)
+    starts = range(0, len(images), CHUNK)
+    parts = [Path(cache, f"{size}-{view}-{start}.npy") for start in starts]
+    for start, part in zip(starts, parts, strict=True):
+        if not part.exists():
+            pixels = [read_image(images.folder / file) for file in images.files[start:][:CHUNK]]
+            found = statistics_of(model, pixels, size, [view]).astype(np.float16)
+            with atomic_path(part) as partial:
+                np.save(partial, found)
+            if progress:
+                print(f"\rsize {size}, view {view}, image {start + len(found)}", end="", flush=True)
+    if progress:
+        print()
+    with atomic_path(whole) as partial:
+        np.save(partial, np.concatenate([np.load(part) for part in parts]))
+    for part in parts:
+        part.unlink()
+    return np.load(whole, mmap_mode="r")
+
+
+def _convolutions(weights, _kept={}):  # noqa: B006 one model for all sizes and views
+    from alexnet_lib.port.alexnet import AlexNet
+
+    if weights not in _kept:
+        _kept[weights] = AlexNet(weights, include_top=False)
+    return _kept[weights]
+
+
+def features_of(variant, statistics):
+    """Return a variant's features, float32 (images, features): roots of the mean over views.
+
+    Args:
+        variant: `Variant`.
+        statistics: function from size and view to an array of all statistics.
+    """
+    from alexnet_lib.images.statistics import parts
+
+    slices, columns = parts(), []
+    for size in variant.sizes:
+        views = [statistics(size, view) for view in range(variant.views)]
+        for key in variant.statistics:
+            mean = np.mean([view[:, slices[key]] for view in views], axis=0, dtype=np.float32)
+            columns.append(np.sqrt(mean))
+    return np.concatenate(columns, axis=1)
+
+
+def probabilities_of(variant, features, labels, train, test):
+    """Fit on `train` and return a row's figures and the probabilities of `test`."""
+    from alexnet_lib.finetuning.readout import SHRINKAGES, fit_readout
+
+    if variant.classifier == "readout":
+        shrinkages = variant.shrinkages or SHRINKAGES
+        readout = fit_readout(features[train], labels[train], shrinkages)
+        row = {"shrinkage": readout.shrinkage, "leave_one_out": readout.accuracy}
+        return row, readout.predict_proba(features[test])
+    from scipy.special import softmax
+    from sklearn.svm import SVC
+
+    center, spread = features[train].mean(axis=0), features[train].std(axis=0)
+    z = (features - center) / np.where(spread > 1e-5 * np.abs(center), spread, np.inf)
+    z /= np.sqrt(z.shape[1])  # products of 1 for the kernel's scale
+    machine = SVC(kernel="precomputed", decision_function_shape="ovr")
+    machine.fit(z[train] @ z[train].T, labels[train])
+    scores = machine.decision_function(z[test] @ z[train].T)
+    if scores.ndim == 1:  # two classes
+        scores = np.stack([-scores, scores], axis=1)
+    return {}, softmax(scores, axis=1)
+
+
+def crossval(images, groups, variants, seeds, statistics, folder, about, progress=True):
+    """Test every image once for each variant and seed; write the tables after every fold.
+
+    Args:
+        images: `Images`.
+        groups: of `duplicate_groups`.
+        variants: dict from name to `Variant`; the predictions of the first are written.
+        seeds: of folds.
+        statistics: as in `features_of`.
+        folder: of the tables.
+        about: settings and versions, stored with every row.
+        progress: print every row.
+
+    Returns:
+        The table of folds and that of means.
+
+    Raises:
+        InputError: for a folder with the results of other settings.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    first = next(iter(variants))
+    folds, predictions = _finished(folder, about)
+    done = {(row["variant"], row["seed"], row["fold"]) for row in folds}
+    for name, variant in variants.items():
+        left = [
+            (seed, fold)
+            for seed in seeds
+            for fold in range(FOLDS)
+            if (name, seed, fold) not in done
+        ]
+        features = features_of(variant, statistics) if left else None
+        for seed, fold in left:
+            fold_of = k_folds(images.labels, groups, FOLDS, seed)
+            train, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+            extra, found = probabilities_of(variant, features, images.labels, train, test)
+            predicted = found.argmax(axis=1)
+            accuracy = float(np.mean(predicted == images.labels[test]))
+            row = {"variant": name, "seed": seed, "fold": fold, "accuracy": accuracy, **extra}
+            row |= {"train": len(train), "test": len(test), "features": features.shape[1]}
+            if progress:
+                print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            folds.append(row)
+            if name == first:
+                classes = np.array(images.classes)
+                columns = {
+                    "image": np.array(images.names)[test], "seed": seed, "fold": fold,
+                    "true": classes[images.labels[test]], "predicted": classes[predicted],
+                    "probability": found.max(axis=1).astype(float).round(4),
+                }  # fmt: skip
+                predictions.append(pd.DataFrame(columns))
+                write_csv(folder / "predictions.csv", pd.concat(predictions))
+            # The folds go last: they say what is whole.
+            write_csv(folder / "folds.csv", pd.DataFrame(folds).assign(**about))
+    table = pd.DataFrame(folds)
+    means = table.groupby(["variant", "seed", "features"], sort=False)["accuracy"]
+    means = means.agg(["mean", "std", "count"]).reset_index()
+    write_csv(folder / "ablation.csv", means)
+    return table, means
+
+
+def _finished(folder, about):
+    """Return the rows of finished folds and their predictions."""
+    path = folder / "folds.csv"
+    if not path.exists():
+        return [], []
+    table = pd.read_csv(path, dtype=dict.fromkeys(about, str), keep_default_na=False, na_values="")
+    differ = [key for key in about if key not in table or set(table[key]) != {str(about[key])}]
+    if differ:
+        raise InputError(f"{path}: of another run: differs in {', '.join(differ)}. Choose another")
+    rows = table.drop(columns=list(about)).to_dict("records")
+    predictions = folder / "predictions.csv"
+    if not predictions.exists():
+        return rows, []
+    stored = pd.read_csv(predictions)
+    first = {(row["seed"], row["fold"]) for row in rows if row["variant"] == rows[0]["variant"]}
+    whole = [part for key, part in stored.groupby(["seed", "fold"]) if key in first]
+    return rows, whole
+
+
+@click.command()
+@click.option("-o", "--output", required=True, type=Path, help="Folder of the tables.")
+@click.option("--cache", type=Path, default=Path("runs/readout"), help="Folder of statistics.")
+@click.option("--seeds", default="0,1", help="Seeds of the folds.")
+@click.option("--only", multiple=True, type=click.Choice([*VARIANTS]), help="These variants.")
+def main(output, cache, seeds, only):
+    """Cross-validate the readout on UC Merced."""
+    from alexnet_lib.images.folder import duplicate_groups, find_ucmerced, read_folder
+
+    weights, folder = find_caffemodel(), find_ucmerced()
+    if weights is None or folder is None:
+        raise click.ClickException("no weights or images: run `make data` or set ALEXNET_DATA")
+    images = read_folder(folder)
+    about = {"weights": weights.name, "weights_sha1": checksum(weights)}
+    about |= {"python": platform.python_version()}
+    about |= {package: metadata.version(package) for package in PACKAGES}
+    variants = {name: VARIANTS[name] for name in only or VARIANTS}
+
+    def statistics(size, view):
+        return cached_statistics(images, weights, size, view, cache)
+
+    seeds = [int(seed) for seed in seeds.split(",")]
+    groups = duplicate_groups(images)
+    _, means = crossval(images, groups, variants, seeds, statistics, output, about)
+    print(means.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The readout's cross-validation goes on where it stopped, and mixes nothing with another run's."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from alexnet_lib.finetuning.readout import SHRINKAGES
+from alexnet_lib.images.folder import Images, read_folder
+from alexnet_lib.images.statistics import parts
+from alexnet_lib.port.alexnet import AlexNet
+from alexnet_lib.port.layouts import model_weights, save_npz
+from benchmarks.readout import Variant, cached_statistics, crossval, features_of
+
+VARIANTS = {
+    "first": Variant((227,), 1, (("relu5", "mean"),)),
+    "two sizes": Variant((227, 320), 8, (("relu4", "mean"), ("relu5", "mean"))),
+    "machine": Variant((227,), 1, (("relu5", "mean"),), classifier="svm"),
+}
+ABOUT = {"weights": "w", "numpy": "1"}
+
+
+@pytest.fixture
+def images():
+    files = tuple(f"{'ab'[i % 2]}/{i:02d}.png" for i in range(40))
+    return Images(None, files, np.arange(40) % 2, ("a", "b"))
+
+
+def statistics(size, view):
+    generator = np.random.default_rng([size, view])
+    count = max(each.stop for each in parts().values())
+    found = generator.random((40, count)).astype(np.float16)
+    found[1::2, parts()["relu5", "mean"]] += 0.5
+    return found
+
+
+def run(images, folder, variants=VARIANTS, about=ABOUT):
+    return crossval(
+        images, np.arange(40), variants, [0, 1], statistics, folder, about, progress=False
+    )
+
+
+def test_features_are_roots_of_means_over_views_size_by_size():
+    features = features_of(VARIANTS["two sizes"], statistics)
+    assert features.shape == (40, 2 * (384 + 256))
+    mean = np.mean(
+        [statistics(320, view)[:, parts()["relu5", "mean"]] for view in range(8)], axis=0
+    )
+    np.testing.assert_allclose(features[:, -256:], np.sqrt(mean), rtol=1e-3)
+
+
+def test_every_image_is_tested_once_for_each_seed(images, tmp_path):
+    folds, means = run(images, tmp_path)
+    assert len(folds) == 3 * 2 * 5
+    assert (folds.groupby(["variant", "seed"])["test"].sum() == 40).all()
+    assert means["count"].tolist() == [5] * 6
+    assert means["mean"].min() > 0.8
+    predictions = pd.read_csv(tmp_path / "predictions.csv")
+    assert sorted(predictions["image"]) == sorted(images.names * 2)
+    right = (predictions["true"] == predictions["predicted"]).groupby(predictions["seed"]).mean()
+    np.testing.assert_allclose(right, means["mean"][:2])
+    assert set(folds["shrinkage"].dropna()) <= set(SHRINKAGES)
+
+
+def test_a_run_that_was_cut_off_ends_like_one_that_was_not(images, tmp_path):
+    run(images, tmp_path / "whole")
+    run(images, tmp_path / "cut", dict(list(VARIANTS.items())[:2]))
+    path = tmp_path / "cut" / "folds.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:8]))
+    run(images, tmp_path / "cut")
+    for name in ("folds.csv", "predictions.csv", "ablation.csv"):
+        assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_another_runs_results_are_kept(images, tmp_path):
+    run(images, tmp_path, dict(list(VARIANTS.items())[:1]))
+    with pytest.raises(ValueError, match=r"folds\.csv: of another run: differs in numpy"):
+        run(images, tmp_path, about=ABOUT | {"numpy": "2"})
+
+
+def test_statistics_are_computed_once_and_only_for_their_images(tmp_path):
+    for kind in "ab":
+        (tmp_path / "images" / kind).mkdir(parents=True)
+        for i in range(2):
+            pixels = np.random.default_rng(i).integers(0, 256, (67, 67, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / kind / f"{i}.png"), pixels)
+    weights, cache = tmp_path / "w.npz", tmp_path / "cache"
+    save_npz(weights, model_weights(AlexNet(include_top=False)))
+    images = read_folder(tmp_path / "images")
+    first = np.array(cached_statistics(images, weights, 67, 0, cache, progress=False))
+    assert sorted(path.name for path in cache.iterdir()) == ["67-0.npy", "settings.json"]
+    (cache / "67-0.npy").rename(cache / "67-0-0.npy")  # as if killed after the last part
+    marked = np.load(cache / "67-0-0.npy") + np.float16(1)
+    np.save(cache / "67-0-0.npy", marked)
+    np.testing.assert_array_equal(
+        cached_statistics(images, weights, 67, 0, cache, progress=False), marked
+    )
+    assert not np.array_equal(first, marked)
+    with pytest.raises(ValueError, match=r"settings\.json: of other images or weights"):
+        cached_statistics(images.subset([0, 1]), weights, 67, 0, cache, progress=False)
