@@ -78,7 +78,7 @@ def _inner_product(b, layer, x):
     def convert(kernel):
         return transpose_dense(kernel.T if p.transpose else kernel, image)
 
-    x = b.weigh_kernel(dense, p, blob, convert)(x)
+    x = b.with_kernel(dense, p, blob, convert)(x)
     return K.Permute((2, 3, 1), name=b.name())(x) if axis == 3 else x
 
 
@@ -99,7 +99,7 @@ def _batch_norm(b, layer, x):
         factor = 0 if factor[0] == 0 else 1 / factor[0]
         return [mean * factor, variance * factor]
 
-    return b.weigh(layer, [channels, channels, (1,)], convert)(x)
+    return b.with_weights(layer, [channels, channels, (1,)], convert)(x)
 
 
 def _scale(b, layer, x, y=None):
@@ -132,7 +132,7 @@ def _affine(b, x, y, p, multiply, add):
     while len(ours) > 1 and ours[0] == 1:
         ours.pop(0)
     scale = Scale(ours, multiply, add, name=b.name())
-    return b.weigh(
+    return b.with_weights(
         scale,
         [shape[axis:stop]] * (multiply + add),
         lambda *blobs: [blob.reshape(full).transpose(order).reshape(ours) for blob in blobs],
@@ -217,7 +217,7 @@ def _prelu(b, layer, x):
     shared = [i for i in axes if layer.prelu_param.channel_shared or i != channel]
     shape = [1 if i in shared else x.shape[i] for i in axes]
     prelu = K.PReLU(shared_axes=shared, name=b.name())
-    return b.weigh(prelu, [(max(shape),)], lambda slope: [slope.reshape(shape)])(x)
+    return b.with_weights(prelu, [(max(shape),)], lambda slope: [slope.reshape(shape)])(x)
 
 
 #: From a layer's type to its rule; all but those of images.

@@ -66,7 +66,7 @@ def _convolve(b, x, p, stride, dilation, padding="valid", shape=None, turn=None)
         return (turn(blob) if turn else blob).reshape(usual).transpose(order)
 
     shape = shape or (p.num_output, channels // p.group, *kernel)
-    x = b.weigh_kernel(layer, p, shape, convert)(x)
+    x = b.with_kernel(layer, p, shape, convert)(x)
     return K.MaxPooling2D(1, stride.tolist(), name=b.name())(x) if apart else x
 
 
@@ -102,7 +102,7 @@ def _deconvolution(b, layer, x):
             p.num_output, kernel.tolist(), stride.tolist(), padding="same" if same else "valid",
             use_bias=p.bias_term, name=b.name("whole" if crop else ""), **b.options,
         )  # fmt: skip
-        x = b.weigh_kernel(layer, p, shape, lambda blob: blob.transpose(2, 3, 1, 0))(x)
+        x = b.with_kernel(layer, p, shape, lambda blob: blob.transpose(2, 3, 1, 0))(x)
         return K.Cropping2D(cut.tolist(), name=b.name())(x) if crop else x
     around = dilation * (kernel - 1) - pad
     if min(around) < 0:
@@ -165,7 +165,7 @@ def _normalize(b, layer, x):
     _, channels = b.image(x)
     shape = (1 if p.channel_shared else channels,)
     x = L2Normalization(p.across_spatial, p.eps, name=b.name("unit"))(x)
-    return b.weigh(Scale(shape, add=False, name=b.name()), [shape])(x)
+    return b.with_weights(Scale(shape, add=False, name=b.name()), [shape])(x)
 
 
 def _mvn(b, layer, x):

@@ -233,15 +233,15 @@ class _Builder:
         x = keras.layers.Reshape(shape[1:], name=self.name("shape"))(x)
         return keras.layers.Permute((2, 3, 1), name=self.name(what))(x)
 
-    def weigh(self, layer, shapes, convert=lambda *blobs: list(blobs)):
-        """Note the shapes of the blobs that `convert` turns into a Keras layer's weights."""
+    def with_weights(self, layer, shapes, convert=lambda *blobs: list(blobs)):
+        """Return a Keras layer whose weights `convert` will make of blobs of these shapes."""
         self.weights[self.layer.name] = layer, shapes, convert
         return layer
 
-    def weigh_kernel(self, layer, p, shape, convert):
-        """Note a Keras layer's kernel, which `convert` makes of a blob of `shape`, and its bias."""
+    def with_kernel(self, layer, p, shape, convert):
+        """Return a Keras layer whose kernel `convert` will make of a blob of `shape`."""
         shapes = [shape] + [(p.num_output,)] * p.bias_term
-        return self.weigh(layer, shapes, lambda kernel, *bias: [convert(kernel), *bias])
+        return self.with_weights(layer, shapes, lambda kernel, *bias: [convert(kernel), *bias])
 
 
 def _squeezed(shape):
