@@ -12,8 +12,6 @@ import hashlib
 import itertools
 import json
 import os
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,13 +22,12 @@ import pandas as pd
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from alexnet_lib.errors import InputError
-from alexnet_lib.files import atomic_path, checksum, find_caffemodel, write_csv
+from alexnet_lib.files import atomic_path, checksum, find_caffemodel, versions, write_csv
 from alexnet_lib.images.data import VIEWS
 from alexnet_lib.images.splits import k_folds
 
 CHUNK = 60
 FOLDS = 5
-PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "scikit-learn", "opencv-python-headless")
 KINDS = ("mean", "maximum", "rms")
 LAYERS = tuple(f"relu{number}" for number in range(1, 6))
 SINGLE = tuple(itertools.product(LAYERS, KINDS))
@@ -266,8 +263,7 @@ def main(output, cache, seeds, only):
         raise click.ClickException("no weights or images: run `make data` or set ALEXNET_DATA")
     images = read_folder(folder)
     about = {"weights": weights.name, "weights_sha1": checksum(weights)}
-    about |= {"python": platform.python_version()}
-    about |= {package: metadata.version(package) for package in PACKAGES}
+    about |= versions("scipy", "scikit-learn")
     variants = {name: VARIANTS[name] for name in only or VARIANTS}
 
     def statistics(size, view):
