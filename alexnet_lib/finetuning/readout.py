@@ -15,6 +15,7 @@ from alexnet_lib.errors import InputError
 
 __all__ = ["SHRINKAGES", "Readout", "fit_readout"]
 
+#: Candidates for the shrinkage.
 SHRINKAGES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.97)
 
 

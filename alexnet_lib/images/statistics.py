@@ -16,13 +16,16 @@ from alexnet_lib.images.batches import eight_views
 from alexnet_lib.images.preprocessing import IMAGENET_MEAN, resize_image
 from alexnet_lib.port.compilation import compiled
 
-__all__ = ["CHANNELS", "KINDS", "LEAST_SIZE", "PAIRS", "forward", "parts", "statistics_of"]
+__all__ = ["CHANNELS", "KINDS", "LEAST_SIZE", "PAIRS", "parts", "statistics_of"]
 
+#: Number of channels of the layers that are looked at.
 CHANNELS = {"relu1": 96, "relu2": 256, "relu3": 384, "relu4": 384, "relu5": 256}
+#: The statistics of each channel.
 KINDS = ("mean", "maximum", "rms")
-# Two channels of pool5, each pair once; a channel is a pair with itself too.
+#: Two channels of pool5, each pair once; a channel is a pair with itself too.
 PAIRS = np.triu_indices(CHANNELS["relu5"])
-LEAST_SIZE = 67  # below, pool5 has no position
+#: Side of the smallest input, in pixels; below, pool5 has no position.
+LEAST_SIZE = 67
 
 
 def parts():
@@ -36,7 +39,7 @@ def parts():
 
 
 @functools.cache
-def forward(model):
+def _compiled_statistics(model):
     """Return a compiled function from preprocessed squares to the statistics of their activations.
 
     Args:
@@ -90,7 +93,7 @@ def statistics_of(model, images, size, views=(0,)):
     """
     if size < LEAST_SIZE:
         raise InputError(f"expected a size of at least {LEAST_SIZE}. Received: size={size}")
-    run, batch_size = forward(model), max(1, round(8 * (227 / size) ** 2))
+    run, batch_size = _compiled_statistics(model), max(1, round(8 * (227 / size) ** 2))
     found = []
     for start in range(0, len(images), batch_size):
         squares = [resize_image(each, "stretch", size) for each in images[start:][:batch_size]]
