@@ -33,14 +33,14 @@ _HOME_OF = {
     "load_weights": "port.alexnet",
     "preprocess_input": "images.preprocessing",
     "prove": "port.prove",
-    "read_caffemodel": "port.caffemodel",
+    "read_caffemodel": "caffe.caffemodel",
     "read_folder": "images.folder",
     "read_image": "images.preprocessing",
     "save_classifier": "finetuning.classifier",
     "save_npz": "port.layouts",
     "tensorflow_to_caffe": "port.layouts",
     "train_classifier": "finetuning.runs",
-    "write_caffemodel": "port.caffemodel",
+    "write_caffemodel": "caffe.caffemodel",
 }
 __all__ = sorted(_HOME_OF)
 

@@ -18,9 +18,9 @@ REACH = {32: {"ONNX Runtime": 2.0, "OpenCV DNN": 2.5, PEAK: 0.85}, 1: {"ONNX Run
 
 def rows(quick=False):
     """Yield the rows of the table, after a check that all engines give the same probabilities."""
+    from alexnet_lib.caffe.caffemodel import write_caffemodel
     from alexnet_lib.port.alexnet import AlexNet
     from alexnet_lib.port.architecture import describe
-    from alexnet_lib.port.caffemodel import write_caffemodel
     from alexnet_lib.port.layouts import tensorflow_to_caffe
     from alexnet_lib.teaching.stand_in import stand_in_weights
     from benchmarks.networks import OriginalGraph, keras_groups
@@ -49,8 +49,8 @@ def engines(path, model, keras_model, original, batch):
     """Return each engine as a function without arguments, to the same images' probabilities."""
     import tensorflow as tf
 
+    from alexnet_lib.caffe.caffemodel import read_caffemodel
     from alexnet_lib.port.architecture import INPUT_SIZE
-    from alexnet_lib.port.caffemodel import read_caffemodel
     from alexnet_lib.port.compilation import compiled
     from benchmarks.networks import onnx_runtime, opencv_dnn
 

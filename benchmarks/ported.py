@@ -54,9 +54,9 @@ def engines(path, batch, folder):
     import onnxruntime
     import tensorflow as tf
 
-    from alexnet_lib.port.caffemodel import write_caffemodel
+    from alexnet_lib.caffe.caffemodel import write_caffemodel
+    from alexnet_lib.caffe.description import normalize, read_description, to_text
     from alexnet_lib.port.compilation import compiled
-    from alexnet_lib.port.description import normalize, read_description, to_text
     from alexnet_lib.port.network import build
     from alexnet_lib.port.prove import synthetic_weights
 

@@ -20,7 +20,7 @@ READ = "plain read"
 
 def opener():
     """Ours: the file is mapped, and no blob touched."""
-    from alexnet_lib.port.caffemodel import read_caffemodel
+    from alexnet_lib.caffe.caffemodel import read_caffemodel
 
     return read_caffemodel
 
@@ -97,7 +97,7 @@ MOST_MEMORY = 1.3  # times the file, for converting it
 
 def rows(quick=False):
     """Yield the rows of the table, after a check that all engines read the same bits."""
-    from alexnet_lib.port.caffemodel import write_caffemodel
+    from alexnet_lib.caffe.caffemodel import write_caffemodel
     from alexnet_lib.port.layouts import tensorflow_to_caffe
     from alexnet_lib.teaching.stand_in import stand_in_weights
 

@@ -191,8 +191,8 @@ def whole_story(quick, per_class=STORY_PER_CLASS, runs=STORY_RUNS):
     the convolutions anew. Both take the same batches in the same order. A small story is told and
     compared before, which is the warm-up, too.
     """
+    from alexnet_lib.caffe.caffemodel import write_caffemodel
     from alexnet_lib.finetuning.recipes import RECIPES
-    from alexnet_lib.port.caffemodel import write_caffemodel
     from alexnet_lib.port.layouts import tensorflow_to_caffe
     from alexnet_lib.teaching.scenes import write_scenes
     from alexnet_lib.teaching.stand_in import stand_in_weights

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from alexnet_lib.caffe.caffemodel import write_caffemodel
 from alexnet_lib.files import find_caffemodel
 from alexnet_lib.images.folder import find_ucmerced
 from alexnet_lib.images.preprocessing import preprocess_input
-from alexnet_lib.port.caffemodel import write_caffemodel
 from alexnet_lib.port.layouts import tensorflow_to_caffe
 from alexnet_lib.teaching.stand_in import stand_in_weights
 

@@ -7,10 +7,10 @@ import numpy as np
 from google.protobuf import text_format
 from hypothesis import strategies as st
 
+from alexnet_lib.caffe.description import normalize
+from alexnet_lib.caffe.schema import LayerParameter, NetParameter
 from alexnet_lib.port import reference
-from alexnet_lib.port.description import normalize
 from alexnet_lib.port.prove import noise
-from alexnet_lib.port.schema import LayerParameter, NetParameter
 
 INPLACE = {"ReLU", "PReLU", "Dropout", "Sigmoid", "TanH", "AbsVal", "BatchNorm", "Scale", "ELU"}
 
@@ -81,11 +81,10 @@ def layers(draw, values, bottom):
         if x.min() >= 0:
             kinds.append("Log")
     kind = draw(st.sampled_from(kinds))
-    return draw(
-        globals()[f"_{kind.lower()}"](values, bottom)
-        if f"_{kind.lower()}" in globals()
-        else st.just((kind, {}, []))
-    )
+    if kind in OPTIONS:
+        parameter, fields, blobs = OPTIONS[kind](draw, x.shape)
+        return kind, {"text": _given(parameter, **fields), "blobs": blobs}, []
+    return DRAWN[kind](draw, values, bottom) if kind in DRAWN else (kind, {}, [])
 
 
 def _given(name, **fields):
@@ -127,7 +126,6 @@ def _windows(draw, size, most_kernel, dilated=False):
     return fields | ({"dilation": [s[3] for s in sides]} if dilated else {}), sides
 
 
-@st.composite
 def _convolution(draw, values, bottom):
     channels, *size = values[bottom].shape[1:]
     fields, sides = _windows(draw, size, 5, dilated=True)
@@ -140,7 +138,6 @@ def _convolution(draw, values, bottom):
     return "Convolution", {"text": _given("convolution_param", **fields), "blobs": blobs}, []
 
 
-@st.composite
 def _deconvolution(draw, values, bottom):
     channels, *size = values[bottom].shape[1:]
     fields, sides = _windows(draw, size, 4, dilated=True)
@@ -157,7 +154,6 @@ def _deconvolution(draw, values, bottom):
     return "Deconvolution", {"text": _given("convolution_param", **fields), "blobs": blobs}, []
 
 
-@st.composite
 def _pooling(draw, values, bottom):
     size = values[bottom].shape[2:]
     mode = draw(st.sampled_from(["MAX", "AVE"]))
@@ -171,7 +167,6 @@ def _pooling(draw, values, bottom):
     return "Pooling", {"text": _given("pooling_param", pool=mode, **fields)}, []
 
 
-@st.composite
 def _lrn(draw, values, bottom):
     region = draw(st.sampled_from(["ACROSS_CHANNELS", "WITHIN_CHANNEL"]))
     fields = {
@@ -184,7 +179,6 @@ def _lrn(draw, values, bottom):
     return "LRN", {"text": _given("lrn_param", **fields)}, []
 
 
-@st.composite
 def _innerproduct(draw, values, bottom):
     shape = values[bottom].shape
     axis = _pick(draw, 1, len(shape) - 1)
@@ -198,31 +192,6 @@ def _innerproduct(draw, values, bottom):
     return "InnerProduct", {"text": text, "blobs": blobs}, []
 
 
-@st.composite
-def _relu(draw, values, bottom):
-    slope = draw(st.sampled_from([0, 0.1]))
-    return "ReLU", {"text": _given("relu_param", negative_slope=slope)}, []
-
-
-@st.composite
-def _prelu(draw, values, bottom):
-    shared = draw(st.booleans())
-    shape = (1 if shared else values[bottom].shape[1],)
-    return "PReLU", {"text": _given("prelu_param", channel_shared=shared), "blobs": [shape]}, []
-
-
-@st.composite
-def _batchnorm(draw, values, bottom):
-    channels = (values[bottom].shape[1],)
-    eps = draw(st.sampled_from([1e-5, 0.1]))
-    return (
-        "BatchNorm",
-        {"text": _given("batch_norm_param", eps=eps), "blobs": [channels, channels, (1,)]},
-        [],
-    )
-
-
-@st.composite
 def _scale(draw, values, bottom):
     shape = values[bottom].shape
     others = [o for o in sorted(values) if values[o].shape == shape[: values[o].ndim]]
@@ -236,14 +205,6 @@ def _scale(draw, values, bottom):
     return "Scale", {"text": text, "blobs": [own] * (1 + bias)}, []
 
 
-@st.composite
-def _bias(draw, values, bottom):
-    shape = values[bottom].shape
-    axis = _pick(draw, 1, len(shape) - 1)
-    return "Bias", {"text": _given("bias_param", axis=axis), "blobs": [shape[axis : axis + 1]]}, []
-
-
-@st.composite
 def _eltwise(draw, values, bottom):
     shape = values[bottom].shape
     same = [o for o in sorted(values) if values[o].shape == shape]
@@ -255,7 +216,6 @@ def _eltwise(draw, values, bottom):
     return "Eltwise", {"text": _given("eltwise_param", **fields)}, others
 
 
-@st.composite
 def _concat(draw, values, bottom):
     shape = values[bottom].shape
     axis = _pick(draw, 1, len(shape) - 1)
@@ -270,7 +230,6 @@ def _concat(draw, values, bottom):
     return "Concat", {"text": _given("concat_param", axis=axis)}, extra
 
 
-@st.composite
 def _slice(draw, values, bottom):
     shape = values[bottom].shape
     axis = draw(st.sampled_from([a for a in range(1, len(shape)) if shape[a] > 1]))
@@ -283,20 +242,12 @@ def _slice(draw, values, bottom):
     return "Slice", {"text": _given("slice_param", **fields), "tops": len(points) + 1}, []
 
 
-@st.composite
-def _softmax(draw, values, bottom):
-    axis = _pick(draw, 1, values[bottom].ndim - 1)
-    return "Softmax", {"text": _given("softmax_param", axis=axis)}, []
-
-
-@st.composite
 def _flatten(draw, values, bottom):
     first = _pick(draw, 1, values[bottom].ndim - 1)
     last = _pick(draw, first, values[bottom].ndim - 1)
     return "Flatten", {"text": _given("flatten_param", axis=first, end_axis=last)}, []
 
 
-@st.composite
 def _reshape(draw, values, bottom):
     shape = values[bottom].shape
     start = _pick(draw, 0, 1)
@@ -310,13 +261,6 @@ def _reshape(draw, values, bottom):
     return "Reshape", {"text": f"reshape_param {{ axis: {start} shape {{ {inside} }} }}"}, []
 
 
-@st.composite
-def _permute(draw, values, bottom):
-    order = [0, *draw(st.permutations([1, 2, 3]))]
-    return "Permute", {"text": _given("permute_param", order=order)}, []
-
-
-@st.composite
 def _crop(draw, values, bottom):
     shape = values[bottom].shape
     axis = _pick(draw, 1, len(shape) - 1)
@@ -333,14 +277,6 @@ def _crop(draw, values, bottom):
     return "Crop", {"text": _given("crop_param", axis=axis, offset=offsets)}, [other]
 
 
-@st.composite
-def _normalize(draw, values, bottom):
-    spatial, shared = draw(st.booleans()), draw(st.booleans())
-    text = _given("norm_param", across_spatial=spatial, channel_shared=shared)
-    return "Normalize", {"text": text, "blobs": [(1 if shared else values[bottom].shape[1],)]}, []
-
-
-@st.composite
 def _power(draw, values, bottom):
     power = draw(st.sampled_from([1, 2, 3] if values[bottom].min() < 0 else [1, 2, 0.5]))
     shift = draw(st.sampled_from([0, 0.5])) if power != 0.5 else 0.5
@@ -348,19 +284,54 @@ def _power(draw, values, bottom):
     return "Power", {"text": _given("power_param", power=power, scale=scale, shift=shift)}, []
 
 
-@st.composite
-def _exp(draw, values, bottom):
-    fields = {"base": draw(st.sampled_from([-1, 2])), "scale": 0.5, "shift": 0.25}
-    return "Exp", {"text": _given("exp_param", **fields)}, []
+def _one_of(draw, *values):
+    return draw(st.sampled_from(values))
 
 
-@st.composite
-def _log(draw, values, bottom):
-    fields = {"base": draw(st.sampled_from([-1, 10])), "scale": 0.5, "shift": 1}
-    return "Log", {"text": _given("log_param", **fields)}, []
+def _shared(draw, shape, parameter, **fields):
+    shared = draw(st.booleans())
+    return parameter, {"channel_shared": shared, **fields}, [(1 if shared else shape[1],)]
 
 
-@st.composite
-def _mvn(draw, values, bottom):
-    fields = {"normalize_variance": draw(st.booleans()), "across_channels": draw(st.booleans())}
-    return "MVN", {"text": _given("mvn_param", **fields, eps=0.01)}, []
+def _bias(draw, shape):
+    axis = _pick(draw, 1, len(shape) - 1)
+    return "bias_param", {"axis": axis}, [shape[axis : axis + 1]]
+
+
+# From a type to its parameters' name, their drawn values and the shapes of its blobs.
+OPTIONS = {
+    "ReLU": lambda draw, _: ("relu_param", {"negative_slope": _one_of(draw, 0, 0.1)}, []),
+    "BatchNorm": lambda draw, shape: (
+        "batch_norm_param", {"eps": _one_of(draw, 1e-5, 0.1)}, [shape[1:2], shape[1:2], (1,)]),
+    "Softmax": lambda draw, shape: ("softmax_param", {"axis": _pick(draw, 1, len(shape) - 1)}, []),
+    "Permute": lambda draw, _: (
+        "permute_param", {"order": [0, *draw(st.permutations([1, 2, 3]))]}, []),
+    "Exp": lambda draw, _: (
+        "exp_param", {"base": _one_of(draw, -1, 2), "scale": 0.5, "shift": 0.25}, []),
+    "Log": lambda draw, _: (
+        "log_param", {"base": _one_of(draw, -1, 10), "scale": 0.5, "shift": 1}, []),
+    "MVN": lambda draw, _: (
+        "mvn_param",
+        {"normalize_variance": _one_of(draw, False, True),
+         "across_channels": _one_of(draw, False, True), "eps": 0.01},
+        []),
+    "PReLU": lambda draw, shape: _shared(draw, shape, "prelu_param"),
+    "Normalize": lambda draw, shape: _shared(
+        draw, shape, "norm_param", across_spatial=_one_of(draw, False, True)),
+    "Bias": _bias,
+}  # fmt: skip
+DRAWN = {
+    "Convolution": _convolution,
+    "Deconvolution": _deconvolution,
+    "Pooling": _pooling,
+    "LRN": _lrn,
+    "InnerProduct": _innerproduct,
+    "Scale": _scale,
+    "Eltwise": _eltwise,
+    "Concat": _concat,
+    "Slice": _slice,
+    "Flatten": _flatten,
+    "Reshape": _reshape,
+    "Crop": _crop,
+    "Power": _power,
+}

@@ -22,13 +22,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from running import run_program
 
-from alexnet_lib.port.architecture import prototxt, weight_layers
-from alexnet_lib.port.caffemodel import (
+from alexnet_lib.caffe.caffemodel import (
     CaffeModelError,
     read_caffemodel,
     read_mean,
     write_caffemodel,
 )
+from alexnet_lib.port.architecture import prototxt, weight_layers
 
 CASES = Counter()  # files given to the reader, by the kind of test
 
@@ -688,7 +688,7 @@ def in_own_process(script, path):
     helpers = """
         import sys
         import numpy as np
-        from alexnet_lib.port.caffemodel import read_caffemodel
+        from alexnet_lib.caffe.caffemodel import read_caffemodel
 
         def memory(name):
             lines = open("/proc/self/status").read().splitlines()

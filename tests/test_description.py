@@ -10,15 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from alexnet_lib.errors import InputError
-from alexnet_lib.files import data_directory
-from alexnet_lib.port.caffemodel import CaffeModelError, read_caffemodel, write_caffemodel
-from alexnet_lib.port.comparison import compare_descriptions as compare
-from alexnet_lib.port.comparison import share_weights
-from alexnet_lib.port.description import describe_caffemodel, read_description, to_text
-from alexnet_lib.port.network import RULES
-from alexnet_lib.port.normal_form import normalize
-from alexnet_lib.port.schema import (
+from alexnet_lib.caffe.caffemodel import CaffeModelError, read_caffemodel, write_caffemodel
+from alexnet_lib.caffe.comparison import compare_descriptions as compare
+from alexnet_lib.caffe.comparison import share_weights
+from alexnet_lib.caffe.description import describe_caffemodel, read_description, to_text
+from alexnet_lib.caffe.normal_form import normalize
+from alexnet_lib.caffe.schema import (
     PARAMETERS,
     SUPPORTED,
     DescriptionError,
@@ -26,6 +23,9 @@ from alexnet_lib.port.schema import (
     NetParameter,
     message,
 )
+from alexnet_lib.errors import InputError
+from alexnet_lib.files import data_directory
+from alexnet_lib.port.network import RULES
 
 ZOO = data_directory() / "zoo"
 DESCRIPTIONS = sorted(ZOO.glob("*/*.prototxt")) + sorted(ZOO.glob("*/*/*.prototxt"))

@@ -1,27 +1,22 @@
 """Networks of all supported types, drawn at random, equal their oracles at every layer."""
 
-import os
 import warnings
 
 import keras
 from drawn_networks import network, networks
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import Phase, assume, given, settings
 
 from alexnet_lib.port import reference
 from alexnet_lib.port.network import build
 from alexnet_lib.port.prove import LIMIT, compare, keras_tops, random_inputs, worst_error
 
-# Thousands where someone asks for them: DRAWN_NETWORKS=2000 python -m pytest -k drawn
-EXAMPLES = int(os.environ.get("DRAWN_NETWORKS", "20"))
+# 20 by default, as each takes half a second; 2,000 with --hypothesis-profile=many.
+PROFILE = settings.default.max_examples
+EXAMPLES = 20 if PROFILE <= 50 else 2 * PROFILE
 
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    phases=(Phase.generate,),  # to look for a smaller example takes longer than to read it
-    derandomize=EXAMPLES < 100,  # the same ones at each run, as no fault may hide in a rare draw
-    suppress_health_check=list(HealthCheck),
-)
+# To look for a smaller example takes longer than to read one.
+@settings(max_examples=EXAMPLES, phases=(Phase.generate,))
 @given(networks())
 def test_drawn_networks_equal_numpy_and_opencv_at_every_layer(drawn):
     text, blobs = drawn

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from alexnet_lib.caffe.caffemodel import read_caffemodel
 from alexnet_lib.images.preprocessing import preprocess_input
 from alexnet_lib.port.alexnet import AlexNet
 from alexnet_lib.port.architecture import LAYERS
-from alexnet_lib.port.caffemodel import read_caffemodel
 from alexnet_lib.port.engines import (
     keras_activations,
     onnx_activations,

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet_lib.__main__ import main
+from alexnet_lib.caffe.caffemodel import write_caffemodel
 from alexnet_lib.errors import InputError
 from alexnet_lib.port import exchange
-from alexnet_lib.port.caffemodel import write_caffemodel
 from alexnet_lib.port.exchange import FORMATS, ExchangeError, save_model
 from alexnet_lib.port.network import RULES, port
 
@@ -177,7 +177,7 @@ def test_prove_command(small, tmp_path):
 
 def test_prove_command_names_the_first_broken_layer(small, monkeypatch):
     def forget(builder, layer, x):
-        return keras.layers.Identity(name=builder.last())(x)
+        return keras.layers.Identity(name=builder.name())(x)
 
     monkeypatch.setitem(RULES, "LRN", forget)
     done = run("prove", *small)

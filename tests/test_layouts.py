@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet_lib.port.caffemodel import read_caffemodel
+from alexnet_lib.caffe.caffemodel import read_caffemodel
 from alexnet_lib.port.layouts import caffe_to_tensorflow, load_npz, save_npz, tensorflow_to_caffe
 from alexnet_lib.teaching.stand_in import stand_in_weights
 from benchmarks.compare import in_own_process

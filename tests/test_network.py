@@ -1,22 +1,23 @@
 """Any Caffe network becomes a Keras model of the same layers, and the proof notices faults."""
 
 import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 from drawn_networks import network
 from google.protobuf import text_format
+from running import run_program
 
+from alexnet_lib.caffe.caffemodel import write_caffemodel
+from alexnet_lib.caffe.description import normalize, read_description
+from alexnet_lib.caffe.schema import NetParameter
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import data_directory
 from alexnet_lib.port.alexnet import AlexNet
 from alexnet_lib.port.alexnet_files import read_alexnet
 from alexnet_lib.port.architecture import prototxt, weight_layers
-from alexnet_lib.port.caffemodel import write_caffemodel
-from alexnet_lib.port.description import normalize, read_description
+from alexnet_lib.port.exchange import save_model
 from alexnet_lib.port.network import blob_shapes, build, keras_names, port
 from alexnet_lib.port.prove import (
     LIMIT,
@@ -29,7 +30,6 @@ from alexnet_lib.port.prove import (
     random_inputs,
     synthetic_weights,
 )
-from alexnet_lib.port.schema import NetParameter
 
 ZOO = data_directory() / "zoo"
 BLOCK = """
@@ -141,6 +141,8 @@ TRAPS = {
     "permute, not by a cycle": ("Permute", "permute_param { order: 0 order: 3 order: 2 order: 1 }"),
     "power": ("Power", "power_param { power: 2 scale: 0.5 shift: 1 }"),
     "exponential of base 2": ("Exp", "exp_param { base: 2 scale: 0.5 shift: 1 }"),
+    "logarithm of base 10": ("Log", "log_param { base: 10 scale: 0.5 shift: 5 }"),
+    "ELU": ("ELU", "elu_param { alpha: 0.5 }"),
     "normalization by channel": (
         "Normalize", "norm_param { across_spatial: false channel_shared: false }"),
     "normalization of the image": ("Normalize", "norm_param { across_spatial: true }"),
@@ -228,33 +230,33 @@ def test_several_inputs_and_outputs_keep_their_order():
 
 
 def test_a_ported_model_loads_with_nothing_but_the_library(block, tmp_path):
-    net, _blobs = block
-    net = network(
-        BLOCK.replace("kernel_size: 1 }", "kernel_size: 1 group: 2 }")
-        .replace('type: "ReLU"', 'type: "AbsVal"')
-        .replace("pad: 1 }", "pad: 1 kernel_w: 3 }")
-        .replace(
-            "kernel_size: 2 stride: 2 pool: AVE pad: 1 kernel_w: 3",
-            "kernel_size: 3 stride: 2 pool: AVE pad: 1",
-        )
-    )
-    model = build(net, synthetic_weights(net))
+    net, blobs = block
+    model = build(net, blobs)
     x = np.random.default_rng(0).standard_normal((3, 13, 12, 3)).astype(np.float32)
     model.save(tmp_path / "net.keras")
     np.savez(tmp_path / "x.npz", x=x, y=model(x))
     code = """
-import sys, numpy as np, keras, alexnet_lib
-file = np.load(sys.argv[1] + "/x.npz")
-model = keras.saving.load_model(sys.argv[1] + "/net.keras")
-np.testing.assert_array_equal(model(file["x"]), file["y"])
-print(sorted({layer.__module__ for layer in model.layers if layer.__module__[:5] != "keras"}))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path],
-        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "alexnet_lib.port.caffe_layers" in done.stdout
+    import sys, numpy as np, keras, alexnet_lib
+    file = np.load(sys.argv[1] + "/x.npz")
+    model = keras.saving.load_model(sys.argv[1] + "/net.keras")
+    np.testing.assert_array_equal(model(file["x"]), file["y"])
+    print(sorted({layer.__module__ for layer in model.layers}))
+    """
+    assert "alexnet_lib.port.caffe_layers" in run_program(code, tmp_path)
+
+
+DECONVOLUTIONS = {
+    "with pixels apart": "num_output: 2 kernel_size: 3 stride: 2 pad: 1",
+    "in groups": "num_output: 3 kernel_h: 3 kernel_w: 5 stride_h: 3 stride_w: 2 pad_h: 0 "
+    "pad_w: 1 group: 3",
+}
+
+
+@pytest.mark.parametrize("parameters", DECONVOLUTIONS.values(), ids=DECONVOLUTIONS.keys())
+def test_litert_takes_a_deconvolution(parameters, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    net = layer("Deconvolution", f"convolution_param {{ {parameters} }}")
+    save_model(build(net, synthetic_weights(net)), tmp_path / "net.tflite")  # compares the two
 
 
 def test_fine_tuning_moves_scale_and_leaves_batch_norm(block):
@@ -463,7 +465,7 @@ def test_alexnet_takes_files_that_describe_it_or_a_part_of_it_or_nothing(tmp_pat
 
 
 def test_alexnet_is_made_by_the_same_builder():
-    model, net = AlexNet(), read_text(prototxt())
+    model, net = AlexNet(fc_units=8), read_text(prototxt(fc_units=8))
     built = build(net)
     names = [layer.name for layer in model.layers]
     assert names == [layer.name for layer in built.layers]

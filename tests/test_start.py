@@ -14,7 +14,7 @@ import sys
 import alexnet_lib
 from alexnet_lib.images.preprocessing import preprocess_input
 from alexnet_lib.port.architecture import describe, prototxt
-from alexnet_lib.port.caffemodel import read_caffemodel
+from alexnet_lib.caffe.caffemodel import read_caffemodel
 from alexnet_lib.port.layouts import load_npz
 print("loaded:", *sorted({"tensorflow", "keras"} & set(sys.modules)))
 

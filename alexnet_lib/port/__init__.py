@@ -1,4 +1,4 @@
-"""Chapters 1-5: from Caffe's files to Keras, and the proof that nothing changed.
+"""Chapters 1-5: from Caffe's layers to Keras', and the proof that nothing changed.
 
 The room is a function too: `alexnet_lib.port(prototxt, caffemodel)` is `network.port`.
 """

@@ -11,6 +11,7 @@ import h5py
 import keras
 import numpy as np
 
+from alexnet_lib.caffe.description import parse_description
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import find_imagenet_weights
 from alexnet_lib.port.alexnet_files import read_alexnet
@@ -21,7 +22,6 @@ from alexnet_lib.port.architecture import (
     prototxt,
     weight_layers,
 )
-from alexnet_lib.port.description import parse_description
 from alexnet_lib.port.layouts import load_npz
 from alexnet_lib.port.network import build
 

@@ -1,16 +1,12 @@
 """AlexNet's weights from Caffe's files, and no other network's."""
 
+from alexnet_lib.caffe.caffemodel import read_caffemodel
+from alexnet_lib.caffe.comparison import compare_descriptions
+from alexnet_lib.caffe.description import describe_caffemodel, parse_description
+from alexnet_lib.caffe.schema import SUPPORTED, DescriptionError
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import prefix_errors
 from alexnet_lib.port.architecture import prototxt
-from alexnet_lib.port.caffemodel import read_caffemodel
-from alexnet_lib.port.description import (
-    SUPPORTED,
-    DescriptionError,
-    compare,
-    describe_caffemodel,
-    parse_description,
-)
 from alexnet_lib.port.layouts import caffe_to_tensorflow
 
 __all__ = ["read_alexnet"]
@@ -48,7 +44,7 @@ def _check_description(path):
         elif layer.type == "InnerProduct":
             layer.inner_product_param.num_output = entry.inner_product_param.num_output
     try:
-        compare(net, described)
+        compare_descriptions(net, described)
     except DescriptionError as error:
         problem = (
             str(error).replace("the prototxt", "AlexNet").replace("the .caffemodel", "the file")

@@ -3,17 +3,37 @@
 import keras
 import tensorflow as tf
 
+__all__ = [
+    "Cut",
+    "FrozenBatchNormalization",
+    "L2Normalization",
+    "MeanVarianceNormalization",
+    "PaddedPooling2D",
+    "Pointwise",
+    "Scale",
+    "ZeroInsertion2D",
+]
+
 _registered = keras.saving.register_keras_serializable(package="alexnet_lib")
 
 
 class _Configured(keras.layers.Layer):
-    """A layer whose arguments are its attributes; `ARGUMENTS` names them."""
+    """A layer that keeps its arguments as attributes; a subclass's header names them."""
 
-    ARGUMENTS = ()
+    def __init_subclass__(cls, **defaults):
+        super().__init_subclass__()
+        cls.defaults = defaults
+
+    def __init__(self, *values, **kwargs):
+        own = self.defaults | dict(zip(self.defaults, values, strict=False))
+        own |= {name: kwargs.pop(name) for name in self.defaults if name in kwargs}
+        super().__init__(**kwargs)
+        for name, value in own.items():
+            setattr(self, name, tuple(value) if isinstance(value, list) else value)
 
     def get_config(self):
-        """Return what rebuilds this layer."""
-        return super().get_config() | {name: getattr(self, name) for name in self.ARGUMENTS}
+        """Return the arguments that rebuild this layer."""
+        return super().get_config() | {name: getattr(self, name) for name in self.defaults}
 
 
 @_registered
@@ -26,28 +46,20 @@ class FrozenBatchNormalization(keras.layers.BatchNormalization):
 
 
 @_registered
-class Scale(_Configured):
+class Scale(_Configured, shape=(), multiply=True, add=True):
     """Multiply by trained factors, add trained addends, or both: Caffe's Scale and Bias.
 
     Args:
-        shape: of the factors; it must broadcast with the input.
-        multiply: whether there are factors.
-        add: whether there are addends.
+        shape: of the factors and addends; it must broadcast with the input.
+        multiply, add: whether there are factors, and addends.
     """
-
-    ARGUMENTS = ("shape", "multiply", "add")
-
-    def __init__(self, shape, multiply=True, add=True, **kwargs):
-        super().__init__(**kwargs)
-        self.shape, self.multiply, self.add = tuple(shape), multiply, add
 
     def build(self, input_shape):
         """Make the weights: gamma of ones, beta of zeros."""
-        make = self.add_weight
-        self.gamma = (
-            make(shape=self.shape, initializer="ones", name="gamma") if self.multiply else 1
-        )
-        self.beta = make(shape=self.shape, initializer="zeros", name="beta") if self.add else 0
+        if self.multiply:
+            self.gamma = self.add_weight(shape=self.shape, initializer="ones", name="gamma")
+        if self.add:
+            self.beta = self.add_weight(shape=self.shape, initializer="zeros", name="beta")
 
     def call(self, inputs):
         """Scale a float tensor."""
@@ -56,32 +68,26 @@ class Scale(_Configured):
 
 
 @_registered
-class Pointwise(_Configured):
-    """Compute function(scale * x + shift) ** power.
+class Pointwise(_Configured, function=None, scale=1.0, shift=0.0, power=1.0, factor=1.0):
+    """Compute factor * function(scale * x + shift) ** power.
 
     Args:
-        function: None, "abs", "exp", or "log".
-        scale, shift, power: numbers.
+        function: None, "abs", "exp" or "log".
+        scale, shift, power, factor: numbers.
     """
-
-    ARGUMENTS = ("function", "scale", "shift", "power")
-
-    def __init__(self, function=None, scale=1.0, shift=0.0, power=1.0, **kwargs):
-        super().__init__(**kwargs)
-        self.function, self.scale, self.shift, self.power = function, scale, shift, power
 
     def call(self, inputs):
         """Transform each value of a float tensor."""
         y = inputs if self.scale == 1 else self.scale * inputs
         y = y if self.shift == 0 else y + self.shift
         y = y if self.function is None else getattr(tf.math, self.function)(y)
-        if self.power == 2:
-            return tf.square(y)  # a general power is much slower
-        return y if self.power == 1 else y**self.power
+        if self.power != 1:
+            y = tf.square(y) if self.power == 2 else y**self.power  # a general power is slow
+        return y if self.factor == 1 else self.factor * y
 
 
 @_registered
-class PaddedPooling2D(_Configured):
+class PaddedPooling2D(_Configured, mode=None, kernel=None, strides=None, pad=None, overhang=None):
     """Pooling with explicit padding: padding never wins a maximum, and counts in an average.
 
     Args:
@@ -92,14 +98,6 @@ class PaddedPooling2D(_Configured):
             neither in a maximum nor in an average.
     """
 
-    ARGUMENTS = ("mode", "kernel", "strides", "pad", "overhang")
-
-    def __init__(self, mode, kernel, strides, pad, overhang, **kwargs):
-        super().__init__(**kwargs)
-        self.mode, self.kernel, self.strides, self.pad, self.overhang = (
-            mode, tuple(kernel), tuple(strides), tuple(pad), tuple(overhang),
-        )  # fmt: skip
-
     def call(self, inputs):
         """Pool (batch, height, width, channels)."""
         sides = [(p, p + o) for p, o in zip(self.pad, self.overhang, strict=True)]
@@ -109,29 +107,23 @@ class PaddedPooling2D(_Configured):
         y = pool(x, self.kernel, self.strides, "VALID")
         if self.mode == "max" or not any(self.overhang):
             return y
-        for axis, (size, kernel, stride, over) in enumerate(
-            zip(y.shape[1:3], self.kernel, self.strides, self.overhang, strict=True)
+        for axis, (kernel, stride, over) in enumerate(
+            zip(self.kernel, self.strides, self.overhang, strict=True), start=1
         ):
-            end = x.shape[1 + axis] - over
-            counts = [min(i * stride + kernel, end) - i * stride for i in range(size)]
-            factors = tf.constant([kernel / count for count in counts], y.dtype)
-            y *= tf.reshape(factors, (-1, 1, 1) if axis == 0 else (-1, 1))
+            starts = tf.range(y.shape[axis]) * stride
+            counts = tf.minimum(starts + kernel, x.shape[axis] - over) - starts
+            factors = kernel / tf.cast(counts, y.dtype)
+            y *= tf.reshape(factors, (-1, 1, 1) if axis == 1 else (-1, 1))
         return y
 
 
 @_registered
-class Cut(_Configured):
+class Cut(_Configured, start=(), size=()):
     """Take a part of a tensor: Caffe's Crop and Slice.
 
     Args:
         start, size: of every axis but the batch's.
     """
-
-    ARGUMENTS = ("start", "size")
-
-    def __init__(self, start, size, **kwargs):
-        super().__init__(**kwargs)
-        self.start, self.size = tuple(start), tuple(size)
 
     def call(self, inputs):
         """Cut (batch, ...)."""
@@ -140,7 +132,7 @@ class Cut(_Configured):
 
 
 @_registered
-class ZeroInsertion2D(_Configured):
+class ZeroInsertion2D(_Configured, strides=(1, 1), pad=(0, 0)):
     """Put zeros between pixels and around them: a deconvolution is this and a convolution.
 
     Args:
@@ -148,36 +140,27 @@ class ZeroInsertion2D(_Configured):
         pad: (height, width), on both sides.
     """
 
-    ARGUMENTS = ("strides", "pad")
-
-    def __init__(self, strides, pad, **kwargs):
-        super().__init__(**kwargs)
-        self.strides, self.pad = tuple(strides), tuple(pad)
-
     def call(self, inputs):
         """Spread (batch, height, width, channels)."""
         (_, height, width, channels), (down, across) = inputs.shape, self.strides
-        x = tf.reshape(inputs, (-1, height, 1, width, 1, channels))
-        x = tf.pad(x, [(0, 0), (0, 0), (0, down - 1), (0, 0), (0, across - 1), (0, 0)])
+        row = width * across * channels
+        # A pixel is followed by zeros along its channels, a row along its pixels: LiteRT pads at
+        # most four axes.
+        x = tf.pad(inputs, [(0, 0), (0, 0), (0, 0), (0, channels * (across - 1))])
+        x = tf.pad(tf.reshape(x, (-1, height, row)), [(0, 0), (0, 0), (0, row * (down - 1))])
         x = tf.reshape(x, (-1, height * down, width * across, channels))
         x = x[:, : (height - 1) * down + 1, : (width - 1) * across + 1]
         return tf.pad(x, [(0, 0), *((p, p) for p in self.pad), (0, 0)])
 
 
 @_registered
-class L2Normalization(_Configured):
+class L2Normalization(_Configured, across_spatial=False, epsilon=1e-10):
     """Divide by the Euclidean norm over the channels, or over the whole image.
 
     Args:
         across_spatial: whether the norm is that of the whole image.
         epsilon: added to the sum of squares.
     """
-
-    ARGUMENTS = ("across_spatial", "epsilon")
-
-    def __init__(self, across_spatial=False, epsilon=1e-10, **kwargs):
-        super().__init__(**kwargs)
-        self.across_spatial, self.epsilon = across_spatial, epsilon
 
     def call(self, inputs):
         """Normalize (batch, height, width, channels)."""
@@ -187,7 +170,7 @@ class L2Normalization(_Configured):
 
 
 @_registered
-class MeanVarianceNormalization(_Configured):
+class MeanVarianceNormalization(_Configured, across_channels=False, variance=True, epsilon=1e-09):
     """Subtract the mean over an image, and divide by the standard deviation: Caffe's MVN.
 
     Args:
@@ -195,12 +178,6 @@ class MeanVarianceNormalization(_Configured):
         variance: whether to divide.
         epsilon: added to the standard deviation, not to the variance.
     """
-
-    ARGUMENTS = ("across_channels", "variance", "epsilon")
-
-    def __init__(self, across_channels=False, variance=True, epsilon=1e-9, **kwargs):
-        super().__init__(**kwargs)
-        self.across_channels, self.variance, self.epsilon = across_channels, variance, epsilon
 
     def call(self, inputs):
         """Normalize (batch, height, width, channels)."""

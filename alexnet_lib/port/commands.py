@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
+from alexnet_lib.caffe.caffemodel import write_caffemodel
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, prefix_errors, write_csv
 from alexnet_lib.port.alexnet_files import read_alexnet
-from alexnet_lib.port.caffemodel import write_caffemodel
 from alexnet_lib.port.layouts import load_npz, save_npz, tensorflow_to_caffe
 from alexnet_lib.quiet import import_tensorflow
 
@@ -216,7 +216,7 @@ def _photograph(sources, options, image, mean):
 
 def read_mean_option(text):
     """Return what `--mean` names: numbers, one for each channel, or the image of a file."""
-    from alexnet_lib.port.caffemodel import read_mean
+    from alexnet_lib.caffe.caffemodel import read_mean
 
     try:
         return [float(number) for number in (text or "0").split(",")]

@@ -4,6 +4,7 @@ Neither shares code with TensorFlow or with this library's reader, so an error i
 a difference between them.
 """
 
+import contextlib
 import os
 
 import cv2
@@ -19,24 +20,51 @@ __all__ = [
     "onnx_activations",
     "onnx_model",
     "opencv_activations",
+    "opencv_network",
     "relative_error",
+    "without_tf32",
 ]
 
 
 def keras_activations(model, images):
-    """Return the output of every layer of `model`, by name, float32 (batch, ...).
-
-    Products are computed in float32; by default, recent GPUs round their factors to 11 bits (TF32).
-    """
+    """Return the output of every layer of `model`, by name, float32 (batch, ...)."""
     names = [layer.name for layer in LAYERS if layer.name in {item.name for item in model.layers}]
     probe = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    with without_tf32():
+        outputs = probe(images)
+    return {name: np.asarray(y) for name, y in zip(names, outputs, strict=True)}
+
+
+@contextlib.contextmanager
+def without_tf32():
+    """Compute products in float32; by default, recent GPUs round their factors to 11 bits."""
     before = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:
-        outputs = probe(images)
+        yield
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(before)
-    return {name: np.asarray(y) for name, y in zip(names, outputs, strict=True)}
+
+
+def opencv_network(text, caffemodel):
+    """Import a network into OpenCV, which computes each layer apart and in full accuracy.
+
+    Args:
+        text: the prototxt.
+        caffemodel: path of the weights; OpenCV reads the file itself.
+
+    Returns:
+        A `cv2.dnn.Net`.
+
+    Raises:
+        cv2.error: if OpenCV refuses one of the two.
+    """
+    net = cv2.dnn.readNetFromCaffe(
+        np.frombuffer(text.encode(), np.uint8), np.fromfile(os.fspath(caffemodel), np.uint8)
+    )
+    net.enableFusion(False)  # a fused layer has no output of its own
+    net.enableWinograd(False)  # trades accuracy for speed
+    return net
 
 
 def opencv_activations(caffemodel, images, last="prob", classes=CLASSES):
@@ -51,12 +79,7 @@ def opencv_activations(caffemodel, images, last="prob", classes=CLASSES):
     Returns:
         A dict from layer name to its output, float32, channels last.
     """
-    text = prototxt(last, batch=len(images), classes=classes).encode()
-    net = cv2.dnn.readNetFromCaffe(
-        np.frombuffer(text, np.uint8), np.fromfile(os.fspath(caffemodel), np.uint8)
-    )
-    net.enableFusion(False)  # a fused layer has no output of its own
-    net.enableWinograd(False)  # trades accuracy for speed
+    net = opencv_network(prototxt(last, batch=len(images), classes=classes), caffemodel)
     net.setInput(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     names = [layer.name for layer in LAYERS]
     names = names[: names.index(last) + 1]

@@ -1,9 +1,10 @@
 """Prove a port: each layer of the Keras model beside an engine that shares no code with it.
 
-The oracle is OpenCV's own Caffe importer. What it computes in another way than Caffe, the NumPy
-reference computes, from OpenCV's values of the layers before.
+The oracle is OpenCV's own Caffe importer. Where it differs from Caffe, the NumPy reference takes
+its place, and computes from OpenCV's values of the layers before.
 """
 
+import contextlib
 import os
 import tempfile
 import warnings
@@ -12,13 +13,12 @@ import cv2
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
+from alexnet_lib.caffe.caffemodel import write_caffemodel
+from alexnet_lib.caffe.description import to_text
 from alexnet_lib.errors import InputError
 from alexnet_lib.port import reference
-from alexnet_lib.port.caffemodel import write_caffemodel
-from alexnet_lib.port.description import to_text
-from alexnet_lib.port.engines import relative_error
+from alexnet_lib.port.engines import opencv_network, relative_error, without_tf32
 from alexnet_lib.port.network import (
     blob_shapes,
     build,
@@ -27,8 +27,21 @@ from alexnet_lib.port.network import (
     top_shapes,
 )
 
-__all__ = ["LIMIT", "compare", "first_broken", "plot_errors", "prove", "random_inputs"]
+__all__ = [
+    "LIMIT",
+    "compare",
+    "first_broken",
+    "keras_tops",
+    "noise",
+    "opencv_differs",
+    "plot_errors",
+    "prove",
+    "random_inputs",
+    "synthetic_weights",
+    "worst_error",
+]
 
+#: The largest relative error of a layer that holds.
 LIMIT = 1e-5
 
 
@@ -57,11 +70,11 @@ def prove(
     """
     net, blobs = read_network(prototxt, caffemodel, input_shape, stop_at, rename)
     if skip:
-        noise = synthetic_weights(net, seed)
-        blobs |= {name: noise[name] for name in skip if name in noise}
+        fresh = synthetic_weights(net, seed)
+        blobs |= {name: fresh[name] for name in skip if name in fresh}
     inputs = random_inputs(net, seed) if input is None else _given_inputs(net, input)
     as_read = not (rename or skip)
-    return compare(build(net, blobs, ()), net, blobs, inputs, caffemodel if as_read else None)
+    return compare(build(net, blobs), net, blobs, inputs, caffemodel if as_read else None)
 
 
 def compare(model, net, blobs, inputs, caffemodel=None):
@@ -87,37 +100,38 @@ def compare(model, net, blobs, inputs, caffemodel=None):
     made = {layer.name: [top for top in layer.top if top in actual] for layer in net.layer}
     layers = [layer for layer in net.layer if made[layer.name]]
     by_numpy = {layer.name for layer in layers if opencv_differs(layer)}
-    shapes = {top: value.shape for top, value in actual.items()}
-    if any(len(layer.top) > len(made[layer.name]) for layer in net.layer if layer.bottom):
-        shapes = top_shapes(net)
     while True:
         try:
-            expected = _opencv_tops(net, blobs, inputs, caffemodel, shapes, by_numpy)
+            expected = _opencv_tops(net, blobs, inputs, caffemodel, by_numpy)
         except cv2.error as error:
             warnings.warn(f"OpenCV refuses this network, NumPy replaces it: {error}", stacklevel=2)
             by_numpy = {layer.name for layer in layers}
             expected = reference.run(net, blobs, {top: _wide(x) for top, x in inputs.items()})
         errors = {layer.name: worst_error(actual, expected, made[layer.name]) for layer in layers}
-        suspects = [x for x in layers if not errors[x.name] <= LIMIT and x.name not in by_numpy]
-        if not suspects or errors[suspects[0].name] == np.inf:
-            break  # about a shape OpenCV is right: the builder's rules for it are NumPy's too
-        first = suspects[0]
-        bottoms = [_wide(expected[name]) for name in first.bottom]
-        tops = reference.forward(first, bottoms, blobs.get(first.name, ()))
-        if worst_error(dict(zip(first.top, tops, strict=True)), expected, first.top) <= LIMIT:
+        suspects = (x for x in layers if not errors[x.name] <= LIMIT and x.name not in by_numpy)
+        suspect = next(suspects, None)
+        # NumPy cannot judge a shape: it shares the builder's arithmetic.
+        if suspect is None or errors[suspect.name] == np.inf:
             break
-        by_numpy.add(first.name)
-    rows = [
-        (
-            layer.name,
-            layer.type,
-            "x".join(map(str, expected[layer.top[0]].shape)),
-            "NumPy" if layer.name in by_numpy else "OpenCV",
-            errors[layer.name],
-        )
-        for layer in layers
-    ]
-    return pd.DataFrame(rows, columns=["layer", "type", "shape", "oracle", "error"])
+        if _numpy_agrees(suspect, blobs, expected):
+            break
+        by_numpy.add(suspect.name)
+    return pd.DataFrame(
+        {
+            "layer": [layer.name for layer in layers],
+            "type": [layer.type for layer in layers],
+            "shape": ["x".join(map(str, expected[layer.top[0]].shape)) for layer in layers],
+            "oracle": ["NumPy" if layer.name in by_numpy else "OpenCV" for layer in layers],
+            "error": [errors[layer.name] for layer in layers],
+        }
+    )
+
+
+def _numpy_agrees(layer, blobs, expected):
+    """Return whether NumPy computes what OpenCV does from the same inputs of a layer."""
+    bottoms = [_wide(expected[name]) for name in layer.bottom]
+    tops = reference.forward(layer, bottoms, blobs.get(layer.name, ()))
+    return worst_error(dict(zip(layer.top, tops, strict=True)), expected, layer.top) <= LIMIT
 
 
 def first_broken(table, limit=LIMIT):
@@ -250,18 +264,13 @@ def keras_tops(model, net, inputs):
         if top not in inputs and name in layers
     }
     probe = keras.Model(model.inputs, outputs)
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    given = [x.transpose(0, 2, 3, 1) if x.ndim == 4 else x for x in inputs.values()]
-    try:
-        values = probe(given)
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)
+    with without_tf32():
+        values = probe([x.transpose(0, 2, 3, 1) if x.ndim == 4 else x for x in inputs.values()])
     return {top: _caffe_order(np.asarray(y)) for top, y in values.items()}
 
 
 def opencv_differs(layer):
-    """Tell whether OpenCV computes something else than Caffe for a layer, or refuses it."""
+    """Return whether OpenCV computes something else than Caffe for a layer, or refuses it."""
     return (
         layer.type in ("Bias", "Log", "MVN", "Slice", "Split")
         or (layer.type == "InnerProduct" and layer.inner_product_param.transpose)
@@ -271,32 +280,29 @@ def opencv_differs(layer):
     )
 
 
-def _opencv_tops(net, blobs, inputs, caffemodel, shapes, by_numpy):
+def _opencv_tops(net, blobs, inputs, caffemodel, by_numpy):
     """Run OpenCV; the layers `by_numpy` become its inputs, which NumPy computes."""
     text, values = type(net)(name=net.name), dict(inputs)
     read = {top for layer in net.layer if layer.name not in by_numpy for top in layer.bottom}
+    shapes = top_shapes(net) if by_numpy else {}
     for layer in net.layer:
         if layer.name not in by_numpy and (layer.type != "Input" or layer.top[0] in read):
             text.layer.add().CopyFrom(layer)
-        for top in layer.top if layer.name in by_numpy else ():
-            if top in read:
-                added = text.layer.add(name=top, type="Input", top=[top])
-                added.input_param.shape.add(dim=shapes[top])
-                values[top] = np.zeros(shapes[top], np.float32)  # until it is computed
+        for top in read.intersection(layer.top) if layer.name in by_numpy else ():
+            text.layer.add(name=top, type="Input", top=[top]).input_param.shape.add(dim=shapes[top])
+            values[top] = np.zeros(shapes[top], np.float32)  # until it is computed
     engine = _opencv_net(text, blobs, caffemodel) if read else None
 
-    def give(top):
-        if top in read:
+    def give(tops):
+        for top in read.intersection(tops):
             engine.setInput(np.ascontiguousarray(values[top], np.float32), top)
-
-    for top in values:
-        give(top)
 
     def run(layers):
         outputs = engine.forwardAndRetrieve([layer.name for layer in layers]) if layers else []
         for layer, tops in zip(layers, outputs, strict=True):
             values[layer.top[0]] = np.array(tops[0])
 
+    give(values)
     makers = {top: layer for layer in net.layer for top in layer.top}
     for layer in net.layer:
         if layer.name in by_numpy:
@@ -304,26 +310,20 @@ def _opencv_tops(net, blobs, inputs, caffemodel, shapes, by_numpy):
             bottoms = [_wide(values[name]) for name in layer.bottom]
             tops = reference.forward(layer, bottoms, blobs.get(layer.name, ()))
             values.update(zip(layer.top, tops, strict=True))
-            for top in layer.top:
-                give(top)
+            give(layer.top)
     run([layer for layer in text.layer if layer.type != "Input"])
     return values
 
 
 def _opencv_net(net, blobs, caffemodel):
-    """Import a network into OpenCV, from its own file if it can read it."""
-    description = np.frombuffer(to_text(net).encode(), np.uint8)
-    try:
-        if caffemodel is None:
-            raise cv2.error("there is no file")
-        engine = cv2.dnn.readNetFromCaffe(description, np.fromfile(caffemodel, np.uint8))
-    except cv2.error:
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "weights.caffemodel")
-            names = {layer.name for layer in net.layer}
-            own = {name: part for name, part in blobs.items() if part and name in names}
-            write_caffemodel(path, own or {"none": [np.zeros(1, np.float32)]})
-            engine = cv2.dnn.readNetFromCaffe(description, np.fromfile(path, np.uint8))
-    engine.enableFusion(False)  # a fused layer has no output of its own
-    engine.enableWinograd(False)  # trades accuracy for speed
-    return engine
+    """Import a network into OpenCV, from its own file if OpenCV can read it."""
+    text = to_text(net)
+    if caffemodel is not None:
+        with contextlib.suppress(cv2.error):
+            return opencv_network(text, caffemodel)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "weights.caffemodel")
+        names = {layer.name for layer in net.layer}
+        own = {name: part for name, part in blobs.items() if part and name in names}
+        write_caffemodel(path, own or {"none": [np.zeros(1, np.float32)]})
+        return opencv_network(text, path)

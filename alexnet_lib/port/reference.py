@@ -2,80 +2,25 @@
 
 Every rule follows the C++ source of BVLC/caffe, src/caffe/layers (Permute and Normalize: SSD's
 fork, weiliu89/caffe), in Caffe's own layout: batch, channels, height, width. It is the oracle for
-layers that OpenCV's importer computes in another way, and slow: use it to check, not to run.
+layers that OpenCV's importer gets wrong, and slow: use it to check, not to run.
 """
 
-import itertools
+import functools
 
 import numpy as np
 
+from alexnet_lib.caffe.parameters import (
+    crop_starts,
+    flattened,
+    permutation,
+    pooled_size,
+    reshaped,
+    slice_bounds,
+    window,
+)
 from alexnet_lib.errors import InputError
 
-__all__ = ["RULES", "forward", "pooled_size", "reshaped", "run", "slice_bounds", "window"]
-
-
-def window(param):
-    """Return kernel, stride, pad and dilation of a convolution or pooling, each (height, width)."""
-
-    def pair(field, suffix):
-        given = [f"{suffix}_h", f"{suffix}_w"]
-        if any(param.HasField(name) for name in given):
-            return tuple(getattr(param, name) for name in given)
-        value = getattr(param, field, [])
-        values = [value] if isinstance(value, int) else list(value)
-        default = {"kernel": 0, "pad": 0}.get(suffix, 1)
-        return tuple((values * 2)[:2]) or (default, default)
-
-    dilation = (list(getattr(param, "dilation", [])) * 2)[:2] or (1, 1)
-    return pair("kernel_size", "kernel"), pair("stride", "stride"), pair("pad", "pad"), (*dilation,)
-
-
-def pooled_size(sizes, param):
-    """Return what pooling makes of (height, width): rounded up, unless a window starts in padding.
-
-    `ceil_mode: false` of forks, and `round_mode: FLOOR`, round down.
-    """
-    kernel, stride, pad, _ = window(param)
-    down = param.round_mode == 1 or not param.ceil_mode
-    result = []
-    for n, k, s, p in zip(sizes, kernel, stride, pad, strict=True):
-        span = n + 2 * p - k
-        count = (span if down else span + s - 1) // s + 1
-        if any(pad) and (count - 1) * s >= n + p:
-            count -= 1
-        result.append(count)
-    return tuple(result)
-
-
-def reshaped(shape, param):
-    """Return the shape that `reshape_param` makes of `shape`; 0 copies a dimension, -1 fits one.
-
-    Raises:
-        ValueError: where the numbers of values differ.
-    """
-    start = param.axis if param.axis >= 0 else param.axis + len(shape) + 1
-    stop = len(shape) if param.num_axes == -1 else start + param.num_axes
-    dims = [shape[start + i] if dim == 0 else dim for i, dim in enumerate(param.shape.dim)]
-    result = [*shape[:start], *dims, *shape[stop:]]
-    if result.count(-1) == 1:
-        known = -int(np.prod(result))
-        result[result.index(-1)] = int(np.prod(shape)) // max(known, 1)
-    if min(result, default=0) < 0 or np.prod(result) != np.prod(shape):
-        raise InputError(f"expected a shape of {np.prod(shape)} values, got {tuple(result)}")
-    return tuple(result)
-
-
-def slice_bounds(size, param, tops):
-    """Return where Slice cuts an axis of `size`: `tops` pairs of start and stop."""
-    points = list(param.slice_point) or [size * i // tops for i in range(1, tops)]
-    edges = [0, *points, size]
-    if (
-        len(points) != tops - 1
-        or edges != sorted(set(edges))
-        or (not param.slice_point and size % tops)
-    ):
-        raise InputError(f"expected {tops} slices of {size} channels, got points {points}")
-    return list(itertools.pairwise(edges))
+__all__ = ["forward", "run"]
 
 
 def forward(layer, bottoms, blobs=()):
@@ -119,11 +64,23 @@ def run(net, blobs, inputs):
     return values
 
 
-RULES = {}
+RULES = {
+    # Both are the identity in the TEST phase; while training, Caffe's dropout scales what it keeps.
+    "Dropout": lambda layer, x, blobs: x,
+    "Split": lambda layer, x, blobs: [x] * len(layer.top),
+    "BNLL": lambda layer, x, blobs: np.logaddexp(0, x),
+    "Sigmoid": lambda layer, x, blobs: 0.5 * np.tanh(0.5 * x) + 0.5,
+    "TanH": lambda layer, x, blobs: np.tanh(x),
+    "AbsVal": lambda layer, x, blobs: np.abs(x),
+    "Concat": lambda layer, *bottoms, blobs: np.concatenate(bottoms, layer.concat_param.axis),
+    "Reshape": lambda layer, x, blobs: x.reshape(reshaped(x.shape, layer.reshape_param)),
+    "Flatten": lambda layer, x, blobs: x.reshape(flattened(x.shape, layer.flatten_param)),
+    "Permute": lambda layer, x, blobs: x.transpose(permutation(x.ndim, layer.permute_param)),
+}
 
 
 def _rule(function):
-    RULES[function.__name__.strip("_")] = function
+    RULES[function.__name__] = function
     return function
 
 
@@ -132,50 +89,39 @@ def _along(vector, axis, rank):
     return vector.reshape((1,) * axis + vector.shape + (1,) * (rank - axis - vector.ndim))
 
 
-def _axis(axis, x):
-    return axis % x.ndim
+def _windows(x, kernel, pad):
+    """Return all windows (batch, channels, height, width, *kernel) of an image padded by zeros."""
+    x = np.pad(x, ((0, 0), (0, 0), (pad[0],) * 2, (pad[1],) * 2))
+    return np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
 
 
 @_rule
 def Convolution(layer, x, blobs):
     p = layer.convolution_param
-    kernel, stride, pad, dilation = window(p)
-    weights = np.reshape(blobs[0], (p.num_output, -1, *kernel))
-    x = np.pad(x, ((0, 0), (0, 0), (pad[0],) * 2, (pad[1],) * 2))
-    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(2, 3))
+    kernel, stride, pad, dilation = np.array(window(p))
+    windows = _windows(x, dilation * (kernel - 1) + 1, pad)
     windows = windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
-    parts = [
-        np.tensordot(part, filters, ([1, 4, 5], [1, 2, 3]))
-        for part, filters in zip(
-            np.split(windows, p.group, axis=1), np.split(weights, p.group), strict=True
-        )
-    ]
-    y = np.moveaxis(np.concatenate(parts, axis=-1), -1, 1)
+    inputs = np.split(windows, p.group, axis=1)
+    weights = np.split(np.reshape(blobs[0], (p.num_output, -1, *kernel)), p.group)
+    pairs = zip(inputs, weights, strict=True)
+    y = np.concatenate([np.einsum("nchwij,ocij->nohw", *pair, optimize=True) for pair in pairs], 1)
     return y + _along(np.ravel(blobs[1]), 1, 4) if p.bias_term else y
 
 
 @_rule
 def Deconvolution(layer, x, blobs):
     p = layer.convolution_param
-    kernel, stride, pad, dilation = window(p)
+    kernel, stride, pad, dilation = np.array(window(p))
     batch, channels, *size = x.shape
     x = x.reshape(batch, p.group, channels // p.group, *size)
     weights = np.reshape(blobs[0], (p.group, channels // p.group, -1, *kernel))
-    full = [
-        s * (n - 1) + d * (k - 1) + 1
-        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
-    ]
+    reach = stride * (np.array(size) - 1) + 1
+    full = reach + dilation * (kernel - 1)
     y = np.zeros((batch, p.group, p.num_output // p.group, *full), x.dtype)
-    for i in range(kernel[0]):  # each input adds its kernel to the output
-        for j in range(kernel[1]):
-            rows = slice(
-                i * dilation[0], i * dilation[0] + stride[0] * (size[0] - 1) + 1, stride[0]
-            )
-            columns = slice(
-                j * dilation[1], j * dilation[1] + stride[1] * (size[1] - 1) + 1, stride[1]
-            )
-            y[..., rows, columns] += np.einsum("ngchw,gco->ngohw", x, weights[..., i, j])
+    for i, j in np.ndindex(*kernel):  # each input adds its kernel to the output
+        (top, left), (down, right) = dilation * (i, j), dilation * (i, j) + reach
+        part = np.einsum("ngchw,gco->ngohw", x, weights[..., i, j])
+        y[..., top : down : stride[0], left : right : stride[1]] += part
     y = y.reshape(batch, p.num_output, *full)
     y = y[:, :, pad[0] : full[0] - pad[0], pad[1] : full[1] - pad[1]]
     return y + _along(np.ravel(blobs[1]), 1, 4) if p.bias_term else y
@@ -186,32 +132,29 @@ def Pooling(layer, x, blobs):
     p = layer.pooling_param
     if p.global_pooling:
         return (x.max if p.pool == 0 else x.mean)((2, 3), keepdims=True)
-    kernel, stride, pad, _ = window(p)
+    kernel, stride, pad, _ = np.array(window(p))
     size = pooled_size(x.shape[2:], p)
     y = np.empty((*x.shape[:2], *size), x.dtype)
     for i, j in np.ndindex(*size):
-        start = i * stride[0] - pad[0], j * stride[1] - pad[1]
+        start = stride * (i, j) - pad
         # Padding counts in an average, what hangs over it at the end does not.
-        stop = [
-            min(a + k, n + q) for a, k, n, q in zip(start, kernel, x.shape[2:], pad, strict=True)
-        ]
-        seen = x[:, :, max(start[0], 0) : stop[0], max(start[1], 0) : stop[1]]
+        stop = np.minimum(start + kernel, x.shape[2:] + pad)
+        (top, left), (down, right) = np.maximum(start, 0), stop
+        seen = x[:, :, top:down, left:right]
         if p.pool == 0:
             y[:, :, i, j] = seen.max((2, 3), initial=-np.finfo(np.float32).max)
         else:
-            y[:, :, i, j] = seen.sum((2, 3)) / ((stop[0] - start[0]) * (stop[1] - start[1]))
+            y[:, :, i, j] = seen.sum((2, 3)) / np.prod(stop - start)
     return y
 
 
 @_rule
 def LRN(layer, x, blobs):
     p = layer.lrn_param
-    n = p.local_size
+    n, beside = p.local_size, (p.local_size // 2,) * 2
     if p.norm_region == 1:  # within a channel: a mean over space; k is not used
-        padded = np.pad(x * x, ((0, 0), (0, 0), (n // 2,) * 2, (n // 2,) * 2))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (n, n), axis=(2, 3))
-        return x * (1 + p.alpha * windows.mean((-1, -2))) ** -p.beta
-    padded = np.pad(x * x, ((0, 0), (n // 2,) * 2, (0, 0), (0, 0)))
+        return x * (1 + p.alpha * _windows(x * x, (n, n), beside).mean((4, 5))) ** -p.beta
+    padded = np.pad(x * x, ((0, 0), beside, (0, 0), (0, 0)))
     total = np.lib.stride_tricks.sliding_window_view(padded, n, axis=1).sum(-1)
     return x * (p.k + p.alpha / n * total) ** -p.beta
 
@@ -219,12 +162,10 @@ def LRN(layer, x, blobs):
 @_rule
 def InnerProduct(layer, x, blobs):
     p = layer.inner_product_param
-    axis = _axis(p.axis, x)
-    rows = x.reshape(*x.shape[:axis], -1)
-    if p.transpose:
-        y = rows @ np.reshape(blobs[0], (-1, p.num_output))
-    else:
-        y = rows @ np.reshape(blobs[0], (p.num_output, -1)).T
+    shape = (-1, p.num_output) if p.transpose else (p.num_output, -1)
+    kernel = np.reshape(blobs[0], shape)
+    rows = x.reshape(*x.shape[: p.axis % x.ndim], -1)
+    y = rows @ (kernel if p.transpose else kernel.T)
     return y + np.ravel(blobs[1]) if p.bias_term else y
 
 
@@ -236,29 +177,25 @@ def BatchNorm(layer, x, blobs):
     return (x - mean) / np.sqrt(variance + layer.batch_norm_param.eps)
 
 
-def _coefficients(p, x, factor, blob):
-    axis = _axis(p.axis, x)
-    if factor is not None:
-        return _along(factor, axis, x.ndim)
+def _coefficients(p, x, other, blobs):
+    """Return the second input, if any, and the blobs of Scale or Bias in the rank of `x`."""
+    axis = p.axis % x.ndim
     stop = x.ndim if p.num_axes == -1 else axis + p.num_axes
-    return _along(np.reshape(blob, x.shape[axis:stop]), axis, x.ndim)
+    shape = x.shape[axis:stop] if other is None else other.shape
+    first = [] if other is None else [other]
+    return [_along(np.reshape(blob, shape), axis, x.ndim) for blob in (*first, *blobs)]
 
 
 @_rule
-def Scale(layer, x, factor=None, blobs=()):
-    p = layer.scale_param
-    own = list(blobs)
-    first = None if factor is not None else own.pop(0)
-    y = x * _coefficients(p, x, factor, first)
-    if not p.bias_term:
-        return y
-    bias = np.reshape(own[0], np.shape(factor) if factor is not None else np.shape(first))
-    return y + _coefficients(p, x, bias if factor is not None else None, bias)
+def Scale(layer, x, other=None, blobs=()):
+    factor, *bias = _coefficients(layer.scale_param, x, other, blobs)
+    return x * factor + sum(bias)
 
 
 @_rule
-def Bias(layer, x, addend=None, blobs=()):
-    return x + _coefficients(layer.bias_param, x, addend, None if addend is not None else blobs[0])
+def Bias(layer, x, other=None, blobs=()):
+    (bias,) = _coefficients(layer.bias_param, x, other, blobs)
+    return x + bias
 
 
 @_rule
@@ -266,18 +203,22 @@ def Eltwise(layer, *bottoms, blobs):
     p = layer.eltwise_param
     if p.operation == 1:
         return sum(c * x for c, x in zip(p.coeff or [1] * len(bottoms), bottoms, strict=True))
-    combine = np.multiply if p.operation == 0 else np.maximum
-    result = bottoms[0]
-    for x in bottoms[1:]:
-        result = combine(result, x)
-    return result
+    return functools.reduce(np.multiply if p.operation == 0 else np.maximum, bottoms)
 
 
 @_rule
 def Slice(layer, x, blobs):
-    axis = _axis(layer.slice_param.axis, x)
-    bounds = slice_bounds(x.shape[axis], layer.slice_param, len(layer.top))
-    return [x.take(range(*pair), axis) for pair in bounds]
+    p = layer.slice_param
+    bounds = slice_bounds(x.shape[p.axis], p, len(layer.top))
+    return [x.take(range(*pair), p.axis) for pair in bounds]
+
+
+@_rule
+def Crop(layer, x, reference, blobs):
+    axis = layer.crop_param.axis % x.ndim
+    sizes = x.shape[:axis] + reference.shape[axis:]
+    starts = crop_starts(x.ndim, layer.crop_param)
+    return x[tuple(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))]
 
 
 @_rule
@@ -287,25 +228,25 @@ def Softmax(layer, x, blobs):
     return y / y.sum(axis, keepdims=True)
 
 
-RULES |= {
-    # Both are the identity in the TEST phase; while training, Caffe's dropout scales what it keeps.
-    "Dropout": lambda layer, x, blobs: x,
-    "Split": lambda layer, x, blobs: [x] * len(layer.top),
-    "ReLU": lambda layer, x, blobs: np.where(x > 0, x, layer.relu_param.negative_slope * x),
-    "PReLU": lambda layer, x, blobs: np.where(x > 0, x, _along(np.ravel(blobs[0]), 1, x.ndim) * x),
-    "ELU": lambda layer, x, blobs: np.where(
-        x > 0, x, layer.elu_param.alpha * np.expm1(np.minimum(x, 0))
-    ),
-    "BNLL": lambda layer, x, blobs: np.logaddexp(0, x),
-    "Sigmoid": lambda layer, x, blobs: 0.5 * np.tanh(0.5 * x) + 0.5,
-    "TanH": lambda layer, x, blobs: np.tanh(x),
-    "AbsVal": lambda layer, x, blobs: np.abs(x),
-    "Power": lambda layer, x, blobs: (
-        (layer.power_param.shift + layer.power_param.scale * x) ** layer.power_param.power
-    ),
-    "Concat": lambda layer, *bottoms, blobs: np.concatenate(bottoms, layer.concat_param.axis),
-    "Reshape": lambda layer, x, blobs: x.reshape(reshaped(x.shape, layer.reshape_param)),
-}
+@_rule
+def ReLU(layer, x, blobs):
+    return np.where(x > 0, x, layer.relu_param.negative_slope * x)
+
+
+@_rule
+def PReLU(layer, x, blobs):
+    return np.where(x > 0, x, _along(np.ravel(blobs[0]), 1, x.ndim) * x)
+
+
+@_rule
+def ELU(layer, x, blobs):
+    return np.where(x > 0, x, layer.elu_param.alpha * np.expm1(np.minimum(x, 0)))
+
+
+@_rule
+def Power(layer, x, blobs):
+    p = layer.power_param
+    return (p.shift + p.scale * x) ** p.power
 
 
 @_rule
@@ -318,29 +259,6 @@ def Exp(layer, x, blobs):
 def Log(layer, x, blobs):
     p = layer.log_param
     return np.log(p.shift + p.scale * x) / (1 if p.base == -1 else np.log(p.base))
-
-
-@_rule
-def Flatten(layer, x, blobs):
-    first, last = (
-        _axis(axis, x) for axis in (layer.flatten_param.axis, layer.flatten_param.end_axis)
-    )
-    return x.reshape(*x.shape[:first], -1, *x.shape[last + 1 :])
-
-
-@_rule
-def Permute(layer, x, blobs):
-    order = list(layer.permute_param.order)
-    return x.transpose(order + [axis for axis in range(x.ndim) if axis not in order])
-
-
-@_rule
-def Crop(layer, x, reference, blobs):
-    axis = _axis(layer.crop_param.axis, x)
-    offsets = list(layer.crop_param.offset) or [0]
-    offsets = offsets * (x.ndim - axis) if len(offsets) == 1 else offsets
-    cuts = [slice(o, o + n) for o, n in zip(offsets, reference.shape[axis:], strict=True)]
-    return x[(slice(None),) * axis + tuple(cuts)]
 
 
 @_rule

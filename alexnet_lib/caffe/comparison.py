@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from alexnet_lib.port.generations import resolve_spellings, upgrade
-from alexnet_lib.port.graph import connect, serves_training
-from alexnet_lib.port.reference import window
-from alexnet_lib.port.schema import SUPPORTED, refuse
+from alexnet_lib.caffe.generations import resolve_spellings, upgrade
+from alexnet_lib.caffe.graph import connect, serves_training
+from alexnet_lib.caffe.parameters import window
+from alexnet_lib.caffe.schema import SUPPORTED, refuse
 
 __all__ = ["compare_descriptions", "share_weights"]
 

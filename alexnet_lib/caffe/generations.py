@@ -3,7 +3,7 @@
 This is what Caffe's util/upgrade_proto.cpp does (BVLC/caffe).
 """
 
-from alexnet_lib.port.schema import SUPPORTED, LayerParameter, file_of, refuse, type_of
+from alexnet_lib.caffe.schema import SUPPORTED, LayerParameter, file_of, refuse, type_of
 
 __all__ = ["resolve_spellings", "todays_type", "upgrade"]
 

@@ -3,10 +3,10 @@
 import difflib
 import math
 
-from alexnet_lib.port.generations import resolve_spellings, upgrade
-from alexnet_lib.port.graph import WEIGHTED, ancestors, connect, default_tops, named_tops
-from alexnet_lib.port.schema import SUPPORTED, DescriptionError, NetParameter, file_of, refuse
-from alexnet_lib.port.wire import MAX_AXES
+from alexnet_lib.caffe.generations import resolve_spellings, upgrade
+from alexnet_lib.caffe.graph import WEIGHTED, ancestors, connect, default_tops, named_tops
+from alexnet_lib.caffe.schema import SUPPORTED, DescriptionError, NetParameter, file_of, refuse
+from alexnet_lib.caffe.wire import MAX_AXES
 
 __all__ = ["normalize"]
 

@@ -13,13 +13,11 @@ from pathlib import Path
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from alexnet_lib.port.caffemodel import read_layer_records
-from alexnet_lib.port.comparison import compare_descriptions as compare  # noqa: F401
-from alexnet_lib.port.comparison import share_weights  # noqa: F401
-from alexnet_lib.port.generations import todays_type
-from alexnet_lib.port.normal_form import normalize
-from alexnet_lib.port.schema import SUPPORTED, DescriptionError, NetParameter, message
-from alexnet_lib.port.wire import CaffeModelError, Reader
+from alexnet_lib.caffe.caffemodel import read_layer_records
+from alexnet_lib.caffe.generations import todays_type
+from alexnet_lib.caffe.normal_form import normalize
+from alexnet_lib.caffe.schema import SUPPORTED, DescriptionError, NetParameter, message
+from alexnet_lib.caffe.wire import CaffeModelError, Reader
 
 __all__ = ["describe_caffemodel", "parse_description", "read_description", "to_text"]
 

@@ -5,7 +5,7 @@ A graph is a list of (layer, sources). A source is the (index, position) of the 
 
 import difflib
 
-from alexnet_lib.port.schema import DescriptionError, LayerParameter, refuse
+from alexnet_lib.caffe.schema import DescriptionError, LayerParameter, refuse
 
 __all__ = ["WEIGHTED", "ancestors", "connect", "default_tops", "named_tops", "serves_training"]
 

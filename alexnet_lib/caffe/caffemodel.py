@@ -15,9 +15,7 @@ import stat
 
 import numpy as np
 
-from alexnet_lib.errors import InputError
-from alexnet_lib.files import atomic_path
-from alexnet_lib.port.wire import (
+from alexnet_lib.caffe.wire import (
     BYTES,
     FIXED32,
     FIXED64,
@@ -30,6 +28,8 @@ from alexnet_lib.port.wire import (
     encode_record,
     encode_varint,
 )
+from alexnet_lib.errors import InputError
+from alexnet_lib.files import atomic_path
 
 __all__ = [
     "CaffeModelError", "read_caffemodel", "read_layer_records", "read_mean", "release_pages",
@@ -113,7 +113,7 @@ def read_caffemodel(path):
     """
     reader = _open(path)
     if reader is None:
-        from alexnet_lib.port.hdf5 import read_hdf5  # few files need it, and h5py
+        from alexnet_lib.caffe.hdf5 import read_hdf5  # few files need it, and h5py
 
         return read_hdf5(os.fspath(path))
     return reader.read_net()

@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 
-from alexnet_lib.port.wire import CaffeModelError
+from alexnet_lib.caffe.wire import CaffeModelError
 
 __all__ = ["read_hdf5"]
 
