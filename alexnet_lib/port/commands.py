@@ -1,5 +1,6 @@
 """The commands that port networks: convert, port and prove."""
 
+import importlib.util
 from pathlib import Path
 
 import click
@@ -183,6 +184,8 @@ def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean):
     import_tensorflow()
     from alexnet_lib.port.prove import LIMIT, first_broken, plot_errors, prove
 
+    if picture and importlib.util.find_spec("matplotlib") is None:
+        raise click.UsageError("--picture needs matplotlib: pip install matplotlib")
     options = _network(shapes, stop_at, rename, skip)
     given = None if image is None else _photograph(sources, options, image, mean)
     table = prove(*sources, input=given, **options)
@@ -191,7 +194,7 @@ def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean):
         write_csv(csv, table)
     if picture:
         with atomic_path(picture) as partial:
-            plot_errors(table).savefig(partial)
+            plot_errors(table).figure.savefig(partial)
     if broken := first_broken(table):
         raise click.ClickException(
             f"{broken} is the first layer whose error is not at most {LIMIT}"

@@ -6,9 +6,11 @@ model on noise, and only then moved into place.
 
 import contextlib
 import importlib
+import io
 import os
 import shutil
 import uuid
+import warnings
 from pathlib import Path
 
 import keras
@@ -17,6 +19,7 @@ import numpy as np
 from alexnet_lib.errors import AlexNetError, InputError
 from alexnet_lib.files import atomic_path
 from alexnet_lib.port.engines import relative_error
+from alexnet_lib.quiet import hidden_stderr
 
 __all__ = ["FORMATS", "ExchangeError", "format_of", "save_model"]
 
@@ -67,8 +70,9 @@ def save_model(model, path, limit=LIMIT):
     expected = _call(model, inputs)
     with _place(path, folder=not ending) as partial:
         try:
-            write(model, partial)
-            actual = run(model, partial, inputs)
+            with _quiet():
+                write(model, partial)
+                actual = run(model, partial, inputs)
         except AlexNetError:
             raise
         except Exception as error:  # whatever a converter or a runtime has to say
@@ -87,6 +91,14 @@ def save_model(model, path, limit=LIMIT):
                 f"{path}: its own runtime differs from the model by {worst:.1e}, more than {limit}"
             )
     return worst
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep back what converters print and warn about on their way."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), hidden_stderr():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def format_of(path):

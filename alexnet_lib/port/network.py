@@ -13,10 +13,7 @@ import numpy as np
 
 from alexnet_lib.caffe.caffemodel import read_caffemodel
 from alexnet_lib.caffe.comparison import compare_descriptions, share_weights
-from alexnet_lib.caffe.description import (
-    describe_caffemodel,
-    read_description,
-)
+from alexnet_lib.caffe.description import describe_caffemodel, read_description
 from alexnet_lib.caffe.normal_form import normalize
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import prefix_errors
@@ -62,7 +59,7 @@ def build(
     """Build a Keras model of a network.
 
     Args:
-        net: a `NetParameter` in the normal form of `description.normalize`.
+        net: a `NetParameter` in the normal form of `normalize`.
         blobs: a dict from layer name to that layer's blobs in Caffe's layout, as `read_caffemodel`
             returns it; or None for fresh weights. A warning names layers that the network lacks.
         skip: names of layers that start fresh, whatever the weights hold.
@@ -253,8 +250,8 @@ def read_network(prototxt, caffemodel=None, input_shape=None, stop_at=None, rena
     Args:
         prototxt: path of the description, or None where the weights describe themselves.
         caffemodel: path of the weights, or None for a description alone.
-        input_shape: as for `description.normalize`.
-        stop_at: as for `description.normalize`.
+        input_shape: as for `normalize`.
+        stop_at: as for `normalize`.
         rename: a dict from names of layers in the weights to those in the description.
 
     Returns:
@@ -266,8 +263,8 @@ def read_network(prototxt, caffemodel=None, input_shape=None, stop_at=None, rena
     if prototxt is None and caffemodel is None:
         raise InputError("expected a prototxt, a .caffemodel, or both. Received: neither")
     read = None if caffemodel is None else describe_caffemodel(caffemodel)
-    net = read if prototxt is None else read_description(prototxt)
-    net = normalize(net, input_shape, stop_at)
+    described = read if prototxt is None else read_description(prototxt)
+    net = normalize(described, input_shape, stop_at)
     if caffemodel is None:
         return net, None
     if prototxt is not None:
@@ -278,7 +275,11 @@ def read_network(prototxt, caffemodel=None, input_shape=None, stop_at=None, rena
             f"{caffemodel}: rename: expected layers with weights, which are "
             f"{', '.join(blobs)}. Received: {', '.join(unknown)}"
         )
-    return net, share_weights(net, {(rename or {}).get(n, n): own for n, own in blobs.items()})
+    blobs = {(rename or {}).get(name, name): own for name, own in blobs.items()}
+    # What comes after `stop_at`, or only serves training, is left out on purpose.
+    unused = {layer.name for layer in (*described.layer, *described.layers)}
+    unused -= {layer.name for layer in net.layer}
+    return net, share_weights(net, {n: own for n, own in blobs.items() if n not in unused})
 
 
 def port(prototxt, caffemodel=None, input_shape=None, stop_at=None, rename=None, skip=()):
@@ -302,5 +303,5 @@ def port(prototxt, caffemodel=None, input_shape=None, stop_at=None, rename=None,
         OSError: where a file cannot be read.
     """
     net, blobs = read_network(prototxt, caffemodel, input_shape, stop_at, rename)
-    with prefix_errors(caffemodel or prototxt):
+    with prefix_errors(" and ".join(str(path) for path in (prototxt, caffemodel) if path)):
         return build(net, blobs, skip)

@@ -140,12 +140,20 @@ def first_broken(table, limit=LIMIT):
     return None if broken.empty else broken.layer.iloc[0]
 
 
-def plot_errors(table, limit=LIMIT):
-    """Draw the error of each layer and the limit; return the matplotlib figure."""
-    from matplotlib.figure import Figure
+def plot_errors(table, limit=LIMIT, ax=None):
+    """Draw the error of each layer, and the limit.
 
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
+    Args:
+        table: as `prove` returns it.
+        limit: what the errors must not exceed.
+        ax: matplotlib axes to draw in; a new figure by default.
+
+    Returns:
+        The axes.
+    """
+    import matplotlib.pyplot as plt
+
+    axes = ax or plt.subplots(figsize=(8, 4), layout="constrained")[1]
     errors = table.error.clip(lower=1e-9)
     for oracle, part in errors.groupby(table.oracle):
         axes.semilogy(part.index, part, ".", label=f"against {oracle}")
@@ -154,7 +162,7 @@ def plot_errors(table, limit=LIMIT):
     axes.set_xticks(few, table.layer.iloc[few], rotation=90, fontsize=7)
     axes.set(title="Error of each ported layer", ylabel="largest difference / largest magnitude")
     axes.legend()
-    return figure
+    return axes
 
 
 def synthetic_weights(net, seed=0):
