@@ -91,6 +91,9 @@ TRAPS = {
         "pad_w: 1 stride_h: 2 stride_w: 1 }"),
     "dilated convolution with a stride": (
         "Convolution", "convolution_param { num_output: 2 kernel_size: 2 dilation: 2 stride: 2 }"),
+    "dilated convolution with a stride that would pad as SAME does": (
+        "Convolution", "convolution_param { num_output: 2 kernel_h: 5 pad_h: 2 stride_h: 1 "
+        "kernel_w: 2 pad_w: 0 stride_w: 3 dilation: 1 dilation: 2 }"),
     "grouped convolution": (
         "Convolution", "convolution_param { num_output: 6 kernel_size: 3 group: 3 }"),
     "depthwise convolution without bias": (

@@ -80,7 +80,8 @@ def _convolution(b, layer, x):
         raise InputError(f"its window of {tuple(kernel.tolist())} does not fit into the image")
     padding = "valid"
     if any(pad):
-        if _is_same(size, reach, stride, pad, counts):
+        apart = max(dilation) > 1 and max(stride) > 1  # then the padding meets a stride of 1
+        if not apart and _is_same(size, reach, stride, pad, counts):
             padding = "same"
         else:
             x = K.ZeroPadding2D(pad.tolist(), name=b.name("pad"))(x)
