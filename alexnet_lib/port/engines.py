@@ -54,10 +54,7 @@ def opencv_network(text, caffemodel):
         caffemodel: path of the weights; OpenCV reads the file itself.
 
     Returns:
-        A `cv2.dnn.Net`.
-
-    Raises:
-        cv2.error: if OpenCV refuses one of the two.
+        A `cv2.dnn.Net`. If OpenCV refuses one of the two, its `cv2.error` is passed on.
     """
     net = cv2.dnn.readNetFromCaffe(
         np.frombuffer(text.encode(), np.uint8), np.fromfile(os.fspath(caffemodel), np.uint8)
