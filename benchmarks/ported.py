@@ -11,9 +11,11 @@ import numpy as np
 
 from benchmarks.compare import PEAK, at_peak, check_equal, row, sgemm, time_in_turns
 
-NETWORKS = {"GoogLeNet": 9, "ResNet-50": 5, "VGG16": 3}  # and how often each is timed
-# How many times faster than the peer was to be reached.
-REACH = {1: {"OpenCV DNN": 1.0}, 32: {"OpenCV DNN": 1.0, "ONNX Runtime": 1.0}}
+# How often each is timed, and its large batch: VGG16's activations for 32 images, in the memory of
+# all engines at once, take more than 24 GiB.
+NETWORKS = {"GoogLeNet": (9, 32), "ResNet-50": (5, 32), "VGG16": (3, 8)}
+# How many times faster than the peer was to be reached, for one image and for a large batch.
+REACH = {False: {"OpenCV DNN": 1.0}, True: {"OpenCV DNN": 1.0, "ONNX Runtime": 1.0}}
 
 
 def rows(quick=False):
@@ -29,9 +31,9 @@ def rows(quick=False):
             paths = {"AlexNet to pool5": own}
         for name, path in paths.items():
             if path.is_file():
-                for batch in (1, 2) if quick else REACH:
-                    runs = 1 if quick else NETWORKS[name] * (5 if batch == 1 else 1)
-                    yield from compare(name, path, batch, runs, folder)
+                runs, large = (1, 2) if quick else NETWORKS[name]
+                yield from compare(name, path, 1, runs if quick else 5 * runs, folder)
+                yield from compare(name, path, large, runs, folder)
 
 
 def compare(name, path, batch, runs, folder):
@@ -44,7 +46,7 @@ def compare(name, path, batch, runs, folder):
     functions[PEAK] = peak.run
     times = at_peak(time_in_turns(functions, runs), batch * macs(model), peak)
     for peer in list(functions)[1:]:
-        reach = REACH.get(batch, {}).get(peer)
+        reach = REACH[batch > 1].get(peer)
         yield row(f"forward, {name}, batch {batch}", "ours", peer, times, reach=reach)
 
 
