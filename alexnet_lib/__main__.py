@@ -13,6 +13,8 @@ class _Commands(click.Group):
     def invoke(self, context):
         try:
             return super().invoke(context)
+        except BrokenPipeError:  # `| head` has read enough; click ends quietly
+            raise
         except (AlexNetError, OSError) as error:
             raise click.ClickException(str(error)) from error
 

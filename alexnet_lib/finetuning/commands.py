@@ -1,4 +1,4 @@
-"""The commands that train and use classifiers: finetune, crossval, evaluate and predict."""
+"""The commands that train classifiers and use them: finetune, crossval, evaluate; and predict."""
 
 import os
 import sys
@@ -8,11 +8,18 @@ import click
 
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import data_directory, find_caffemodel, prefix_errors
+from alexnet_lib.finetuning.predict_command import (
+    classifier_file,
+    model_option,
+    predict,
+    share_cores,
+)
 from alexnet_lib.finetuning.recipes import RECIPES, recipe_of
-from alexnet_lib.port.commands import read_mean_option
 from alexnet_lib.quiet import import_tensorflow
 
 __all__ = ["crossval", "evaluate", "finetune", "predict"]
+
+FEW_IMAGES = 1000  # for more, TensorFlow's speed is worth its start
 
 
 def _data(folder):
@@ -172,25 +179,9 @@ def _show(result):
         click.echo(pairs.to_string(index=False))
 
 
-_model_option = click.option(
-    "--model", "-m", type=click.Path(exists=True, path_type=Path),
-    help="A folder that `finetune` wrote, or its classifier.npz; by default the book's own "
-    "classifier of aerial images.",
-)  # fmt: skip
-
-
-def _classifier(path):
-    """Load what `--model` names."""
-    import_tensorflow()
-    from alexnet_lib.finetuning.classifier import UCMERCED_CLASSIFIER, load_classifier
-
-    path = path or UCMERCED_CLASSIFIER
-    return load_classifier(path / "classifier.npz" if path.is_dir() else path)
-
-
 @click.command()
 @click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
-@_model_option
+@model_option
 @click.option(
     "--split",
     "split_file",
@@ -208,61 +199,35 @@ def evaluate(folder, model, split_file, views, output):
       python -m alexnet_lib evaluate
       python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views 8
     """  # noqa: D301 - click wants the character
-    import_tensorflow()
-    from alexnet_lib.finetuning.evaluation import evaluate
-    from alexnet_lib.images.splits import UCMERCED_SPLIT, apply_split, read_split
+    share_cores()
+    from alexnet_lib.finetuning.classifier import load_classifier, read_classifier
 
-    classifier, images = _classifier(model), _data(folder)
-    if images.classes != classifier.classes:
+    model = classifier_file(model)
+    weights, classes = read_classifier(model)
+    images = _data(folder)
+    if images.classes != classes:
         raise InputError(
             f"{images.folder}: expected folders of the model's classes, "
-            f"{', '.join(classifier.classes)}, got {', '.join(images.classes)}"
+            f"{', '.join(classes)}, got {', '.join(images.classes)}"
         )
     if split_file or folder is None:
+        from alexnet_lib.images.splits import UCMERCED_SPLIT, apply_split, read_split
+
         path = split_file or UCMERCED_SPLIT
         with prefix_errors(path):
             subsets = apply_split(images, read_split(path))
         if "test" not in subsets:
             raise InputError(f"{path}: expected test images, found only {', '.join(subsets)}")
         images = images.subset(subsets["test"])
-    result = evaluate(classifier.model, images, int(views))
+    if len(images) * int(views) <= FEW_IMAGES:
+        from alexnet_lib.finetuning.evaluation import evaluate_files
+
+        result = evaluate_files(weights, images, int(views))
+    else:
+        import_tensorflow()
+        from alexnet_lib.finetuning.evaluation import evaluate
+
+        result = evaluate(load_classifier(model).model, images, int(views))
     _show(result)
     if output is not None:
         result.write(output)
-
-
-@click.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@_model_option
-@click.option("--imagenet", is_flag=True, help="Use BVLC's official weights and their classes.")
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1))
-@click.option(
-    "--mean", help="What to subtract instead of ImageNet's mean: a .binaryproto, or B,G,R."
-)
-def predict(images, model, imagenet, top, mean):
-    """Name the most probable classes of IMAGES.
-
-    \b
-    Examples:
-      python -m alexnet_lib predict field.png harbour.tif
-      python -m alexnet_lib predict -m runs/mine photograph.jpg
-      python -m alexnet_lib predict --imagenet cat.jpg --top 3
-    """  # noqa: D301 - click wants the character
-    import_tensorflow()
-    from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input, read_image
-    from alexnet_lib.port.alexnet import AlexNet, imagenet_classes
-
-    if imagenet and model:
-        raise click.UsageError("--imagenet and --model exclude each other.")
-    mean = read_mean_option(mean) if mean else IMAGENET_MEAN
-    batches = [preprocess_input(read_image(path), "stretch", mean=mean) for path in images]
-    if imagenet:
-        network = AlexNet("imagenet")
-        classes = [names.split(",")[0] for _, names in imagenet_classes()]
-    else:
-        network, classes = _classifier(model)
-    for path, batch in zip(images, batches, strict=True):
-        probabilities = network(batch, training=False).numpy()[0]
-        click.echo(path)
-        for index in (-probabilities).argsort(kind="stable")[:top]:
-            click.echo(f"  {probabilities[index]:7.2%}  {classes[index]}")

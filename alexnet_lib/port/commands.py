@@ -5,11 +5,8 @@ from pathlib import Path
 
 import click
 
-from alexnet_lib.caffe.caffemodel import write_caffemodel
-from alexnet_lib.errors import InputError
+from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import atomic_path, prefix_errors, write_csv
-from alexnet_lib.port.alexnet_files import read_alexnet
-from alexnet_lib.port.layouts import load_npz, save_npz, tensorflow_to_caffe
 from alexnet_lib.quiet import import_tensorflow
 
 __all__ = ["convert", "port", "prove", "read_mean_option"]
@@ -33,9 +30,15 @@ def convert(source, target):
     """  # noqa: D301 - click wants the character
     endings = (source.suffix, target.suffix)
     if endings == (".caffemodel", ".npz"):
+        from alexnet_lib.port.alexnet_files import read_alexnet
+        from alexnet_lib.port.layouts import save_npz
+
         weights = read_alexnet(source)
         save_npz(target, weights)
     elif endings == (".npz", ".caffemodel"):
+        from alexnet_lib.caffe.caffemodel import write_caffemodel
+        from alexnet_lib.port.layouts import load_npz, tensorflow_to_caffe
+
         weights = load_npz(source)
         with prefix_errors(source):
             blobs = tensorflow_to_caffe(weights)
@@ -56,11 +59,14 @@ def convert(source, target):
 
 def _alexnet(source):
     """Return AlexNet with a file's weights and as many classes as the file has."""
+    from alexnet_lib.port.alexnet_files import read_alexnet
+    from alexnet_lib.port.layouts import load_npz
+
+    with prefix_errors(source):  # what is wrong is said before TensorFlow starts
+        weights = read_alexnet(source) if source.suffix == ".caffemodel" else load_npz(source)
     import_tensorflow()
     from alexnet_lib.port.alexnet import AlexNet
 
-    with prefix_errors(source):
-        weights = read_alexnet(source) if source.suffix == ".caffemodel" else load_npz(source)
     head = weights.get("fc8/bias")
     units = weights.get("fc6/bias")
     if head is None:
@@ -146,12 +152,17 @@ def port(paths, shapes, stop_at, rename, skip):
     """  # noqa: D301 - click wants the character
     *sources, target = paths
     sources = _description_and_weights(sources, "[PROTOTXT] CAFFEMODEL TARGET")
-    import_tensorflow()
+    options = _network(shapes, stop_at, rename, skip)
+    for path in filter(None, sources):  # what is wrong is said before TensorFlow starts
+        if not path.exists():
+            raise MissingFileError(f"{path}: no such file")
     from alexnet_lib.port.exchange import format_of
+
+    format_of(target)
+    import_tensorflow()
     from alexnet_lib.port.network import port
 
-    format_of(target)  # a wrong ending is known before the work
-    _save(port(*sources, **_network(shapes, stop_at, rename, skip)), target)
+    _save(port(*sources, **options), target)
 
 
 @click.command()
@@ -181,12 +192,16 @@ def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean):
     sources = _description_and_weights(paths, "[PROTOTXT] CAFFEMODEL")
     if mean and not image:
         raise click.UsageError("--mean goes with --image.")
-    import_tensorflow()
-    from alexnet_lib.port.prove import LIMIT, first_broken, plot_errors, prove
-
     if picture and importlib.util.find_spec("matplotlib") is None:
         raise click.UsageError("--picture needs matplotlib: pip install matplotlib")
     options = _network(shapes, stop_at, rename, skip)
+    if image is not None:
+        from alexnet_lib.images.preprocessing import read_image
+
+        image, mean = read_image(image), read_mean_option(mean)
+    import_tensorflow()
+    from alexnet_lib.port.prove import LIMIT, first_broken, plot_errors, prove
+
     given = None if image is None else _photograph(sources, options, image, mean)
     table = prove(*sources, input=given, **options)
     click.echo(table.to_string(index=False, formatters={"error": "{:.1e}".format}))
@@ -204,7 +219,7 @@ def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean):
 
 def _photograph(sources, options, image, mean):
     """Return a photograph as the network's only input, channels last."""
-    from alexnet_lib.images.preprocessing import image_of_size, read_image
+    from alexnet_lib.images.preprocessing import image_of_size
     from alexnet_lib.port.network import read_network
 
     net, _ = read_network(*sources, options["input_shape"], options["stop_at"], options["rename"])
@@ -214,14 +229,14 @@ def _photograph(sources, options, image, mean):
             f"--image: expected a network with one input of 1 or 3 channels, found "
             f"{', '.join(str(list(shape)) for shape in shapes)}"
         )
-    return image_of_size(read_image(image), *shapes[0][1:], read_mean_option(mean))
+    return image_of_size(image, *shapes[0][1:], mean)
 
 
 def read_mean_option(text):
     """Return what `--mean` names: numbers, one for each channel, or the image of a file."""
-    from alexnet_lib.caffe.caffemodel import read_mean
-
     try:
         return [float(number) for number in (text or "0").split(",")]
     except ValueError:
+        from alexnet_lib.caffe.caffemodel import read_mean
+
         return read_mean(text)
