@@ -8,18 +8,25 @@ import click
 
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import data_directory, find_caffemodel, prefix_errors
-from alexnet_lib.finetuning.predict_command import (
-    classifier_file,
-    model_option,
-    predict,
-    share_cores,
-)
+from alexnet_lib.finetuning.predict_command import classifier_file, model_option, predict
 from alexnet_lib.finetuning.recipes import RECIPES, recipe_of
 from alexnet_lib.quiet import import_tensorflow
 
 __all__ = ["crossval", "evaluate", "finetune", "predict"]
 
 FEW_IMAGES = 1000  # for more, TensorFlow's speed is worth its start
+
+
+def _existing(_context, _argument, folder):
+    """Refuse a folder that does not exist before anything is imported or computed."""
+    if folder is None or folder.exists():
+        return folder
+    raise MissingFileError(f"{folder}: expected a folder whose subfolders are the classes")
+
+
+_folder_argument = click.argument(
+    "folder", required=False, callback=_existing, type=click.Path(file_okay=False, path_type=Path)
+)
 
 
 def _data(folder):
@@ -54,7 +61,7 @@ def _recipe(name, epochs):
 def _training_options(command):
     """Add the options that `finetune` and `crossval` share."""
     options = [
-        click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path)),
+        _folder_argument,
         click.option(
             "--output", "-o", required=True, type=click.Path(file_okay=False, path_type=Path),
             help="Folder for the results; it may hold a run to go on with.",
@@ -180,7 +187,7 @@ def _show(result):
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
+@_folder_argument
 @model_option
 @click.option(
     "--split",
@@ -199,7 +206,6 @@ def evaluate(folder, model, split_file, views, output):
       python -m alexnet_lib evaluate
       python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views 8
     """  # noqa: D301 - click wants the character
-    share_cores()
     from alexnet_lib.finetuning.classifier import load_classifier, read_classifier
 
     model = classifier_file(model)

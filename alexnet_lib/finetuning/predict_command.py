@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import re
 import sys
 from pathlib import Path
@@ -25,15 +24,6 @@ def classifier_file(path):
     """Return the file of what `--model` names."""
     path = path or UCMERCED_CLASSIFIER
     return path / "classifier.npz" if path.is_dir() else path
-
-
-def share_cores():
-    """Keep NumPy to one thread where it is not loaded yet: `classify` shares images among threads.
-
-    On a busy machine, threads that wait for each other inside every product take ten times as long.
-    """
-    if "numpy" not in sys.modules:
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @click.command()
@@ -62,7 +52,6 @@ def predict(images, model, imagenet, top, mean, table):
     """  # noqa: D301 - click wants the character
     if imagenet and model:
         raise click.UsageError("--imagenet and --model exclude each other.")
-    share_cores()
     from alexnet_lib.finetuning.prediction import classify, image_files
     from alexnet_lib.images.preprocessing import IMAGENET_MEAN
 

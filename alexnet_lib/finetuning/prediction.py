@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from alexnet_lib.errors import AlexNetError, InputError
 from alexnet_lib.images.folder import _visible
@@ -77,7 +78,7 @@ def classify(weights, files, mean=IMAGENET_MEAN, views=1, read=read_image):
     """Compute class probabilities of image files.
 
     Files are read and convolved in threads, and the next batch while the caller handles the last.
-    Set $OPENBLAS_NUM_THREADS to 1 before NumPy is imported, or its threads multiply with these.
+    Meanwhile NumPy's products keep to one thread each: more would wait for each other.
 
     Args:
         weights: of `read_classifier` or `check_weights`.
@@ -117,7 +118,7 @@ def classify(weights, files, mean=IMAGENET_MEAN, views=1, read=read_image):
         for path, result in zip(paths, results, strict=True):
             yield path, result if isinstance(result, Exception) else next(found)
 
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool, one_thread = ThreadPoolExecutor(os.cpu_count()), threadpool_limits(1, "blas")
     try:
         running = collections.deque()
         for start in range(0, len(files), BATCH):
@@ -129,6 +130,7 @@ def classify(weights, files, mean=IMAGENET_MEAN, views=1, read=read_image):
             yield from finish(*last)
     finally:
         pool.shutdown(cancel_futures=True)
+        one_thread.restore_original_limits()
 
 
 def _views(image, views):
