@@ -13,6 +13,7 @@ from running import ROOT, run_command, run_program
 from small import write_image
 
 from alexnet_lib import files
+from alexnet_lib.caffe.caffemodel import write_caffemodel
 from alexnet_lib.errors import InputError
 from alexnet_lib.finetuning import prediction
 from alexnet_lib.finetuning.classifier import load_classifier, read_classifier
@@ -236,12 +237,19 @@ def test_imagenet_and_a_mean(caffemodel, pictures, monkeypatch, tmp_path):
 def test_neither_help_nor_a_mistake_loads_what_takes_long(tmp_path):
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "some.caffemodel").touch()
+    text = 'layer { name: "in" type: "Input" top: "in" input_param { shape {'
+    text += " dim: 1 dim: 3 dim: 4 dim: 4 } } }"
+    text += 'layer { name: "fc" type: "InnerProduct" bottom: "in" top: "fc"'
+    (tmp_path / "net.prototxt").write_text(text + " inner_product_param { num_output: 2 } }")
+    blobs = [np.zeros((2, 48), np.float32), np.zeros(2, np.float32)]
+    write_caffemodel(tmp_path / "net.caffemodel", {"fc": blobs})
     written = run_program(
         """
         import contextlib, io, sys
         from alexnet_lib.__main__ import main
         folder = sys.argv[1]
         text, weights, nowhere = f"{folder}/text.png", f"{folder}/some.caffemodel", f"{folder}/no"
+        net = f"{folder}/net.prototxt", f"{folder}/net.caffemodel"
         slow = {"tensorflow", "keras", "pandas", "scipy", "sklearn", "requests", "tqdm"}
 
         def loaded(*modules):
@@ -281,7 +289,10 @@ def test_neither_help_nor_a_mistake_loads_what_takes_long(tmp_path):
             (("predict", "-m", weights, text), "some.caffemodel"),
             (("evaluate", nowhere), nowhere),
             (("evaluate", "-m", folder), "classifier.npz"),
-            (("prove", weights, "--image", text), "text.png"),
+            (("prove", *net, "--image", text), "text.png"),
+            (("prove", *net, "--stop-at", "nothing"), "nothing"),
+            (("prove", weights), "some.caffemodel"),
+            (("port", net[0], weights, "out.keras"), "some.caffemodel"),
             (("convert", weights, "out.keras"), "some.caffemodel"),
             (("port", weights, "out.png"), "out.png"),
         ):

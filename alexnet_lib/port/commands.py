@@ -130,6 +130,9 @@ def _description_and_weights(paths, usage):
     """Return prototxt and caffemodel; alone, a .caffemodel describes itself."""
     if not 1 <= len(paths) <= 2:
         raise click.UsageError(f"expected {usage}. Received: {' '.join(map(str, paths))}")
+    for path in paths:
+        if not path.exists():
+            raise MissingFileError(f"{path}: no such file")
     return (None, *paths)[-2:]
 
 
@@ -153,12 +156,10 @@ def port(paths, shapes, stop_at, rename, skip):
     *sources, target = paths
     sources = _description_and_weights(sources, "[PROTOTXT] CAFFEMODEL TARGET")
     options = _network(shapes, stop_at, rename, skip)
-    for path in filter(None, sources):  # what is wrong is said before TensorFlow starts
-        if not path.exists():
-            raise MissingFileError(f"{path}: no such file")
     from alexnet_lib.port.exchange import format_of
 
     format_of(target)
+    _read(sources, options)
     import_tensorflow()
     from alexnet_lib.port.network import port
 
@@ -195,14 +196,11 @@ def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean):
     if picture and importlib.util.find_spec("matplotlib") is None:
         raise click.UsageError("--picture needs matplotlib: pip install matplotlib")
     options = _network(shapes, stop_at, rename, skip)
-    if image is not None:
-        from alexnet_lib.images.preprocessing import read_image
-
-        image, mean = read_image(image), read_mean_option(mean)
+    net = _read(sources, options)
+    given = None if image is None else _photograph(net, image, mean)
     import_tensorflow()
     from alexnet_lib.port.prove import LIMIT, first_broken, plot_errors, prove
 
-    given = None if image is None else _photograph(sources, options, image, mean)
     table = prove(*sources, input=given, **options)
     click.echo(table.to_string(index=False, formatters={"error": "{:.1e}".format}))
     if csv:
@@ -217,19 +215,25 @@ def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean):
     click.echo(f"All {len(table)} layers hold: at most {table.error.max():.1e} of {LIMIT}.")
 
 
-def _photograph(sources, options, image, mean):
-    """Return a photograph as the network's only input, channels last."""
-    from alexnet_lib.images.preprocessing import image_of_size
-    from alexnet_lib.port.network import read_network
+def _read(paths, options):
+    """Read a network's description, so that its mistakes are said before TensorFlow starts."""
+    from alexnet_lib.caffe.network_files import read_network
 
-    net, _ = read_network(*sources, options["input_shape"], options["stop_at"], options["rename"])
+    names = ("input_shape", "stop_at", "rename")
+    return read_network(*paths, **{name: options[name] for name in names})[0]
+
+
+def _photograph(net, image, mean):
+    """Return a photograph as the network's only input, channels last."""
+    from alexnet_lib.images.preprocessing import image_of_size, read_image
+
     shapes = [layer.input_param.shape[0].dim for layer in net.layer if layer.type == "Input"]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (1, 3):
         raise InputError(
             f"--image: expected a network with one input of 1 or 3 channels, found "
             f"{', '.join(str(list(shape)) for shape in shapes)}"
         )
-    return image_of_size(image, *shapes[0][1:], mean)
+    return image_of_size(read_image(image), *shapes[0][1:], read_mean_option(mean))
 
 
 def read_mean_option(text):
