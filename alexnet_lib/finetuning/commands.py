@@ -56,13 +56,16 @@ def _add(options):
 
 def _fractions(context, parameter, text):
     """Parse --fractions."""
+    if text is None:
+        return None
     try:
-        shares = text and tuple(float(part) for part in text.split(","))
+        shares = tuple(float(part) for part in text.split(","))
     except ValueError:
         shares = ()
-    if text and (len(shares) != 3 or not min(shares) > 0 or abs(sum(shares) - 1) > 1e-6):
+    if len(shares) != 3 or not min(shares) > 0 or not abs(sum(shares) - 1) < 1e-6:
         raise click.BadParameter(
-            f"expected three numbers above 0 that sum to 1, such as 0.7,0.15,0.15, got {text}"
+            "expected three numbers above 0 that sum to 1, such as 0.7,0.15,0.15, got "
+            f"{text or 'nothing'}"
         )
     return shares
 

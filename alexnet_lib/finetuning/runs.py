@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, checksum, versions
@@ -210,16 +209,18 @@ def train_classifier(
 
 def _split(images, split_by, seed):
     """Return a dict from each image's name to its subset, checked, and a text that says how."""
-    groups = duplicate_groups(images)
-    if split_by is None and images.given:
-        subsets, how = fill_split(images.given, images.labels, groups, seed)
-    elif split_by is None or isinstance(split_by, (tuple, list)):
+    groups, given = duplicate_groups(images), images.given
+    if isinstance(split_by, (tuple, list)):
+        given = None
+    elif split_by is not None:
+        known = split_by if isinstance(split_by, dict) else read_split(split_by)
+        given = tuple(match_split(images, known).values())
+    if given is None:
         fractions = split_by or (0.8, 0.1, 0.1)
         subsets = split(images.labels, groups, fractions, seed)
         how = f"split {'/'.join(f'{100 * share:.4g}' for share in fractions)}"
     else:
-        known = split_by if isinstance(split_by, dict) else read_split(split_by)
-        subsets, how = np.array([*match_split(images, known).values()]), "as the given split says"
+        subsets, how = fill_split(given, images.labels, groups, seed)
     subset_of = dict(zip(images.names, subsets.tolist(), strict=True))
     check_split(images, subset_of, groups)
     return subset_of, how

@@ -11,8 +11,8 @@ __all__ = ["find_images", "visible"]
 # Files and folders, in small letters, that systems leave behind; all other such begin with a dot.
 _SYSTEM = {
     "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini",
-    "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information",
-    "lost+found", "network trash folder",
+    "icon\r", "__macosx", "@eadir", "@__thumb", "@recycle", "#recycle", "#snapshot", "$recycle.bin",
+    "system volume information", "lost+found", "network trash folder", "picasa.ini", "__pycache__",
 }  # fmt: skip
 
 
@@ -80,7 +80,15 @@ def _holds_subsets(folder):
     subsets = {subset_of(path.name): path for path in visible(folder) if path.is_dir()}
     if "train" not in subsets or len(subsets.keys() - {None}) < 2:
         return False
-    return any(path.is_dir() for path in visible(subsets["train"]))
+    if any(path.is_dir() for path in visible(subsets["train"])):
+        return True
+    if None in subsets:  # classes, of which one is called train
+        return False
+    raise InputError(
+        f"{folder}: expected class folders in {subsets['train'].name}, found none. Put the images "
+        "of each class into a folder with the class's name, or give a list: a CSV of file, class "
+        "and subset"
+    )
 
 
 def _holds_files(folder):

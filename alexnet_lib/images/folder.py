@@ -36,7 +36,8 @@ class Images:
         labels: int64 (images,), indices into `classes`.
         classes: the names of the classes, sorted.
         white: the value of white in images of more than 8 bits, as in `read_image`.
-        given: "train", "validation" or "test" of each image, where folders or a list say it.
+        given: "train", "validation" or "test" of each image, where folders or a list say it; else
+            None.
     """
 
     folder: Path
@@ -189,8 +190,8 @@ def _in_order(folder, good, classes, white):
                 if pair[0].parent == pair[1].parent
                 else f"{pair[0]} and {pair[1]} have one name, {images.names[one]}. Rename one."
             )
-    if good[0].subset is not None:
-        given = tuple(image.subset for image in good)
+    given = tuple(image.subset for image in good)
+    if set(given) - {None, "train"}:
         images = dataclasses.replace(images, given=given)
     return images.subset(order)
 

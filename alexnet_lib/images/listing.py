@@ -9,6 +9,7 @@ import io
 import os
 import re
 import tarfile
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -82,33 +83,48 @@ def read_list(path):
             rows = _caffe_rows(path)
         images, problems, first = [], [], {}
         for line, row in rows:
-            subset = subset_of(row.get("subset", "train"))
-            if not row["file"] or not row["class"] or subset is None:
+            label, subset = _label(line, row), None
+            if "subset" in row and (subset := subset_of(row["subset"])) is None:
                 raise InputError(
-                    f"line {line}: expected a file, its class and, if there is a column for it, "
-                    f"its subset, one of train, validation and test, found {row}"
+                    f"line {line}: expected train, validation or test, found {row['subset']!r}"
                 )
             file = _existing(path.parent, row["file"])
             if file is None:
-                problems.append(
-                    f"{path}: line {line}: no file {path.parent / row['file']}; paths are relative "
-                    "to the list's folder, or absolute"
-                )
+                problems.append(f"line {line}: no file {path.parent / row['file']}")
             elif (seen := first.setdefault(file, line)) != line:
-                raise InputError(f"line {line}: expected every file once, {file} is on line {seen}")
+                raise InputError(
+                    f"line {line}: expected every file once, {row['file']} is on line {seen}"
+                )
             else:
-                images.append(Image(file, row["class"], subset if "subset" in row else None))
-        if not images and not problems:
-            raise InputError("expected a list of images and their classes, found an empty file")
+                images.append(Image(file, label, subset))
+        if not images:
+            raise InputError(
+                f"none of its files is there: {problems[0]}. Paths are relative to the list's "
+                "folder, or absolute"
+                if problems
+                else "expected a list of images and their classes, found no line of it"
+            )
         folder = path.parent
         if not all(image.path.is_relative_to(folder) for image in images):
             folder = Path(os.path.commonpath([image.path.parent for image in images]))
-    return Found(folder, images, [], problems)
+    return Found(folder, images, [], [f"{path}: {problem}" for problem in problems])
+
+
+def _label(line, row):
+    """Return a row's class in the form that names of images can hold, or raise InputError."""
+    label = unicodedata.normalize("NFC", row["class"].strip())
+    if not row["file"].strip() or not label or "/" in label or not label.isprintable():
+        raise InputError(
+            f"line {line}: expected a file and its class, a text without slashes, found "
+            f"{row['file']!r} and {row['class']!r}"
+        )
+    return label
 
 
 def _existing(folder, file):
     """Return the path of a list's file, without "..", or None; Windows' separators are read too."""
-    for spelling in (file, file.replace("\\", "/"), file.replace("\\", "/").lstrip("/")):
+    plain = file.strip().replace("\\", "/")
+    for spelling in (file, plain, plain.lstrip("/")):
         path = Path(os.path.normpath(folder / spelling))
         if path.is_file():
             return path

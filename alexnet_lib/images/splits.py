@@ -140,14 +140,14 @@ def _quotas(counts, fractions):
 
 
 def fill_split(given, labels, groups=None, seed=0):
-    """Make a whole split of the subsets that folders or a list give.
+    """Make a whole split of the subsets that folders, a list or a CSV give.
 
     Where there are no test images, those of validation become the test images: they are the only
     ones that were set aside. Where there are none for validation then, a ninth of the training
     images is taken for it, as `split` does. Nothing that is for test is used in training.
 
     Args:
-        given: (images,), "train", "validation" or "test".
+        given: (images,), "train" and at least one of "validation" and "test".
         labels: as in `split`.
         groups: as in `split`; it holds for images taken from the training ones.
         seed: as in `split`.
@@ -156,24 +156,25 @@ def fill_split(given, labels, groups=None, seed=0):
         str array (images,) of "train", "validation" and "test"; and a text that says how.
 
     Raises:
-        ValueError: without training images, or too few.
+        ValueError: without training images, or others, or too few.
     """
     given, labels = np.array(given, dtype="<U10"), np.asarray(labels)
     found = set(given.tolist())
-    if "train" not in found:
-        raise InputError(f"expected training images, found only {', '.join(sorted(found))}")
-    if found == {"train"}:
-        return split(labels, groups, seed=seed), "split 80/10/10"
-    how = ["as its folders or list say"]
+    if "train" not in found or len(found) < 2 or found - set(SUBSETS):
+        raise InputError(
+            "expected images for train and for validation or test, found "
+            f"{', '.join(sorted(found))}"
+        )
+    how = ["as given"]
     if "test" not in found:
         given[given == "validation"] = "test"
-        how.append("what is called validation is for the test, the only independent one possible")
+        how.append("the validation images are the test, since no others are independent")
     if "validation" not in given:
         inside = np.flatnonzero(given == "train")
         inner = None if groups is None else np.asarray(groups)[inside]
         part = split(labels[inside], inner, (8 / 9, 1 / 9, 0), seed)
         given[inside[part == "validation"]] = "validation"
-        how.append("a ninth of the training images is for validation, to choose the epoch")
+        how.append("a ninth of the training images is the validation, to choose the epoch")
     return given, "; ".join(how)
 
 
@@ -186,14 +187,9 @@ def check_split(images, subset_of, groups):
         groups: as `duplicate_groups` returns it.
 
     Raises:
-        InputError: for a subset without images, or classes without a training image.
+        InputError: for classes without a training image.
     """
     subsets = np.array([subset_of[name] for name in images.names])
-    if lacking := set(SUBSETS) - set(subsets.tolist()):
-        raise InputError(
-            f"the split has no images for {', '.join(sorted(lacking))}; it needs some in train, "
-            "validation and test"
-        )
     for subset in SUBSETS:
         here = set(images.labels[subsets == subset].tolist())
         if not (lacking := [name for i, name in enumerate(images.classes) if i not in here]):
@@ -263,7 +259,7 @@ def read_split(path=UCMERCED_SPLIT):
             subset = row["subset"].strip()
             subset = subset if subset.isdecimal() else subset_of(subset)
             parts = (name if "/" in name else name.replace("\\", "/")).split("/")
-            if len(parts) < 2 or own not in (None, parts[-2]):
+            if len(parts) < 2 or (own or parts[-2]).strip() != parts[-2].strip():
                 wanted = "class/stem, the same class"
             elif subset is None:
                 wanted = f"one of {', '.join(SUBSETS)} or a fold's number"
@@ -310,7 +306,7 @@ def match_split(images, split):
 
 
 def _spellings(name):
-    plain = unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
+    plain = unicodedata.normalize("NFC", name.strip().replace("\\", "/")).removeprefix("./")
     # An extension, not the end of a stem such as 1.2.
     return name, plain, re.sub(r"\.[A-Za-z]\w{1,4}$", "", plain)
 
