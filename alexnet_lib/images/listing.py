@@ -126,7 +126,7 @@ def _existing(folder, file):
     plain = file.strip().replace("\\", "/")
     for spelling in (file, plain, plain.lstrip("/")):
         path = Path(os.path.normpath(folder / spelling))
-        if path.is_file():
+        if os.path.isfile(path):  # which is False, too, of a name that is too long
             return path
     return None
 
@@ -134,7 +134,7 @@ def _existing(folder, file):
 def _caffe_rows(path):
     """Return (line, row) for each line "path label"."""
     rows = []
-    for line, text in enumerate(_read_text(path).splitlines(), 1):
+    for line, text in enumerate(io.StringIO(_read_text(path), newline=None), 1):
         if not text.strip():
             continue
         # A tab separates more strongly than a blank, which paths may hold.
