@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from alexnet_lib.errors import printable
 from alexnet_lib.files import UCMERCED_CLASSIFIER, atomic_path
 from alexnet_lib.port.commands import read_mean_option
 
@@ -129,8 +130,7 @@ def _write_rows(write, results, classes, top):
     def rows(values):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(values)
-        # Names that are not UTF-8 must neither stop the table nor make it unreadable.
-        write(text.getvalue().encode("utf-8", "backslashreplace").decode())
+        write(printable(text.getvalue()))  # a name that is not UTF-8 would make it unreadable
 
     failed = 0
     rows([("file", "rank", "class", "probability")])
@@ -145,10 +145,8 @@ def _write_rows(write, results, classes, top):
 
 def _report(error, path=None):
     """Print one line about a file on stderr."""
-    text = str(error)
-    if path is not None and str(path) not in text:
-        text = f"{path}: {text}"
-    click.echo(f"Error: {_shown(text)}", err=True)
+    text, name = _shown(error), "" if path is None else _shown(path)
+    click.echo(f"Error: {text if name in text else f'{name}: {text}'}", err=True)
 
 
 def _print(text):
@@ -159,8 +157,9 @@ def _print(text):
 
 def _shown(text):
     """Return text on one line, with escapes for control characters and bytes that are no UTF-8."""
-    return re.sub(
-        "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]",
+    text = re.sub(
+        "[\x00-\x1f\x7f-\x9f\u2028\u2029]",
         lambda found: found[0].encode("unicode_escape").decode(),
         str(text),
     )
+    return printable(text)

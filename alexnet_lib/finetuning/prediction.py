@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from alexnet_lib.errors import AlexNetError, InputError
-from alexnet_lib.images.folder import _visible
+from alexnet_lib.images.class_folders import visible
 from alexnet_lib.images.preprocessing import (
     IMAGENET_MEAN,
     INPUT_SIZE,
@@ -35,10 +35,10 @@ _BEGINS_LIKE_ONE = re.compile(
 def images_of(folder):
     """Yield the paths of the images in a folder and its subfolders, in the order of their names.
 
-    Hidden files are left out, and so are those that neither are called nor begin like an image,
-    such as lists of labels; links to folders are not followed.
+    Files that are hidden or a system's own are left out, and so are those that neither are called
+    nor begin like an image, such as lists of labels. Links to folders are not followed.
     """
-    for path in _visible(folder):
+    for path in visible(folder):
         if path.is_dir():
             if not path.is_symlink():
                 yield from images_of(path)
