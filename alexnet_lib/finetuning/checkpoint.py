@@ -11,6 +11,7 @@ import tensorflow as tf
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, write_csv
 from alexnet_lib.port.layouts import model_weights, open_npz, save_npz
+from alexnet_lib.reading import reading
 
 __all__ = ["Checkpoint"]
 
@@ -102,6 +103,10 @@ class Checkpoint:
                 f"{path}: checkpoint of another run: differs in {', '.join(differ)}. Choose "
                 "another folder, or remove this one to start anew"
             )
-        self.trainer.assign(arrays)
+        with reading(path, "a checkpoint of `finetune`"):
+            names = [*self.trainer.state(), *(f"best/{name}" for name in self.trainer.snapshot())]
+            if lacking := [name for name in names if name not in arrays]:
+                raise KeyError(f"it lacks {', '.join(lacking)}")
+            self.trainer.assign(arrays)
         best = {name[5:]: array for name, array in arrays.items() if name.startswith("best/")}
         return history, best

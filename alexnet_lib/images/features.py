@@ -174,9 +174,13 @@ def load_features(path=UCMERCED_FEATURES):
         codes, step, labels, classes, names = (
             file[name] for name in ("codes", "step", "labels", "classes", "names")
         )
-    if codes.shape[1:] != (len(labels), 6, 6, 256) or len(names) != len(labels):
-        raise InputError(
-            f"{path}: expected codes of (views, {len(labels)}, 6, 6, 256) and as many names, "
-            f"got {codes.shape} and {len(names)}"
-        )
+        if codes.shape[1:] != (len(labels), 6, 6, 256) or len(names) != len(labels):
+            raise InputError(
+                f"expected codes of (views, {len(labels)}, 6, 6, 256) and as many names, "
+                f"got {codes.shape} and {len(names)}"
+            )
+        if not (
+            np.issubdtype(labels.dtype, np.integer) and set(labels) <= set(range(len(classes)))
+        ):
+            raise InputError(f"expected labels from 0 to {len(classes) - 1}, got {set(labels)}")
     return Features(codes, float(step), labels, tuple(map(str, classes)), tuple(map(str, names)))
