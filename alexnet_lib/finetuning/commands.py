@@ -1,5 +1,6 @@
 """The commands that train and use classifiers: finetune, crossval, evaluate and predict."""
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from alexnet_lib.quiet import import_tensorflow
 __all__ = ["crossval", "evaluate", "finetune", "predict"]
 
 
-def _data(folder):
+def _data(folder, output=None, skip_broken=False, white=None):
     """Read the images of a folder, by default UC Merced's in the data directory."""
     from alexnet_lib.images.folder import find_ucmerced, read_folder
 
@@ -25,7 +26,48 @@ def _data(folder):
             f"{data_directory()}: no UCMerced_LandUse/Images there. Run `python -m "
             "alexnet_lib fetch ucmerced`, or name a folder of class folders of your own."
         )
-    return read_folder(folder)
+    if output and folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{output}: this folder for results lies in {folder}, where the next call would take "
+            "it for a class. Name one outside with -o."
+        )
+    return read_folder(folder, skip_broken, white)
+
+
+_IMAGES = [
+    click.argument("folder", required=False, type=click.Path(path_type=Path)),
+    click.option(
+        "--skip-broken", is_flag=True,
+        help="Leave out what is no image and empty classes, with a warning that names them.",
+    ),
+    click.option(
+        "--white", type=click.IntRange(1),
+        help="The value of white in images of more than 8 bits, such as 4095 for 12 bits.",
+    ),
+]  # fmt: skip
+
+
+def _add(options):
+    """Return a decorator that adds options to a command, in this order."""
+    return lambda command: functools.reduce(
+        lambda inner, option: option(inner), reversed(options), command
+    )
+
+
+def _fractions(context, parameter, text):
+    """Parse --fractions."""
+    if text is None:
+        return None
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        shares = ()
+    if len(shares) != 3 or not min(shares) > 0 or not abs(sum(shares) - 1) < 1e-6:
+        raise click.BadParameter(
+            "expected three numbers above 0 that sum to 1, such as 0.7,0.15,0.15, got "
+            f"{text or 'nothing'}"
+        )
+    return shares
 
 
 def _weights(weights):
@@ -47,7 +89,7 @@ def _recipe(name, epochs):
 def _training_options(command):
     """Add the options that `finetune` and `crossval` share."""
     options = [
-        click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path)),
+        *_IMAGES,
         click.option(
             "--output", "-o", required=True, type=click.Path(file_okay=False, path_type=Path),
             help="Folder for the results; it may hold a run to go on with.",
@@ -68,9 +110,7 @@ def _training_options(command):
             help="Width of fc6 and fc7; a light head trains faster.",
         ),
     ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _add(options)(command)
 
 
 @click.command()
@@ -81,19 +121,26 @@ def _training_options(command):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Take training, validation and test images from this CSV of file, class and subset.",
 )
+@click.option(
+    "--fractions", callback=_fractions,
+    help="Of training, validation and test, such as 0.7,0.15,0.15, instead of 0.8,0.1,0.1.",
+)  # fmt: skip
 @click.option("--keep-epochs", is_flag=True, help="Keep every epoch's weights in OUTPUT/epochs.")
 @click.option("--float16", is_flag=True, help="Store the classifier in half precision.")
 @click.option(
     "--workers", default=1, show_default=True, type=click.IntRange(1),
     help="Train in so many processes on this machine's processors.",
 )  # fmt: skip
-def finetune(folder, output, recipe, epochs, seed, weights, fc_units, split_file, keep_epochs,
-             float16, workers):  # fmt: skip
+def finetune(folder, skip_broken, white, output, recipe, epochs, seed, weights, fc_units,
+             split_file, fractions, keep_epochs, float16, workers):  # fmt: skip
     """Fine-tune AlexNet on FOLDER, a folder of class folders; by default on UC Merced.
 
-    Images are split 80/10/10 (UC Merced by the book's own split), the epoch is chosen by
-    validation, and the test images are looked at once, at the end. A run that was killed goes on
-    from its last epoch when it is called again.
+    The class folders may lie in folders of train, val and test. FOLDER may also be a list of
+    images: a CSV of file, class and, if you like, subset, or lines of a path and a label.
+
+    Images are split 80/10/10 (UC Merced by the book's own split), or as folders or the list say,
+    the epoch is chosen by validation, and the test images are looked at once, at the end. A run
+    that was killed goes on from its last epoch when it is called again.
 
     One process trains on all GPUs of its machine. On a cluster, start the same command on every
     machine, with TF_CONFIG set as TensorFlow documents it and with OUTPUT on a file system that
@@ -104,15 +151,19 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, split_file
       python -m alexnet_lib finetune -o runs/ucmerced
       python -m alexnet_lib finetune my_images -o runs/mine --epochs 10
       python -m alexnet_lib finetune my_images -o runs/mine --split my_split.csv --keep-epochs
+      python -m alexnet_lib finetune my_list.csv -o runs/mine --fractions 0.7,0.15,0.15
       python -m alexnet_lib finetune my_images -o runs/all --recipe all-layers --fc-units 256
       python -m alexnet_lib finetune -o runs/two --recipe all-layers --workers 2
     """  # noqa: D301 - click wants the character
+    if split_file and fractions:
+        raise click.UsageError("--split and --fractions exclude each other.")
     if workers > 1 and not os.environ.get("TF_CONFIG"):
         from alexnet_lib.finetuning.launch import run_workers
 
         return run_workers([sys.executable, "-m", "alexnet_lib", *sys.argv[1:]], workers)
 
-    weights, images = _weights(weights), _data(folder)  # what is missing is said at once
+    # What is missing is said at once.
+    weights, images = _weights(weights), _data(folder, output, skip_broken, white)
     import_tensorflow()
     from alexnet_lib.finetuning.replicas import default_strategy
     from alexnet_lib.finetuning.runs import train_classifier
@@ -124,7 +175,7 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, split_file
         output,
         _recipe(recipe, epochs),
         weights,
-        split_file or (UCMERCED_SPLIT if folder is None else None),
+        split_file or fractions or (UCMERCED_SPLIT if folder is None else None),
         seed,
         fc_units,
         "float16" if float16 else "float32",
@@ -139,7 +190,7 @@ def finetune(folder, output, recipe, epochs, seed, weights, fc_units, split_file
 @click.command()
 @_training_options
 @click.option("--folds", "k", default=5, show_default=True, type=click.IntRange(2))
-def crossval(folder, output, recipe, epochs, seed, weights, fc_units, k):
+def crossval(folder, skip_broken, white, output, recipe, epochs, seed, weights, fc_units, k):
     """Train and test K times on FOLDER, so that every image is tested once.
 
     Writes folds.csv, with all settings and versions, and predictions.csv.
@@ -148,7 +199,9 @@ def crossval(folder, output, recipe, epochs, seed, weights, fc_units, k):
     Example:
       python -m alexnet_lib crossval -o runs/frozen_5fold --fc-units 1024
     """  # noqa: D301 - click wants the character
-    weights, images = _weights(weights), _data(folder)
+    weights, images = _weights(weights), _data(folder, output, skip_broken, white)
+    if images.given:
+        click.echo(f"{folder}: its own subsets are put together, so that every image is tested.")
     import_tensorflow()
     from alexnet_lib.finetuning.cross_validation import crossval
     from alexnet_lib.images.data import VIEWS
@@ -189,7 +242,7 @@ def _classifier(path):
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
+@_add(_IMAGES)
 @_model_option
 @click.option(
     "--split",
@@ -200,8 +253,11 @@ def _classifier(path):
 )
 @click.option("--views", default="1", show_default=True, type=click.Choice(["1", "8"]))
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for all tables.")
-def evaluate(folder, model, split_file, views, output):
+def evaluate(folder, skip_broken, white, model, split_file, views, output):
     """Classify the images of FOLDER, a folder of class folders, and compare with the truth.
+
+    FOLDER may also hold folders of train and test, whose test images are taken, or be a list of
+    images, as for `finetune`.
 
     \b
     Examples:
@@ -212,12 +268,8 @@ def evaluate(folder, model, split_file, views, output):
     from alexnet_lib.finetuning.evaluation import evaluate
     from alexnet_lib.images.splits import UCMERCED_SPLIT, apply_split, read_split
 
-    classifier, images = _classifier(model), _data(folder)
-    if images.classes != classifier.classes:
-        raise InputError(
-            f"{images.folder}: expected folders of the model's classes, "
-            f"{', '.join(classifier.classes)}, got {', '.join(images.classes)}"
-        )
+    classifier, images = _classifier(model), _data(folder, output, skip_broken, white)
+    images = images.with_classes(classifier.classes)
     if split_file or folder is None:
         path = split_file or UCMERCED_SPLIT
         with prefix_errors(path):
@@ -225,6 +277,10 @@ def evaluate(folder, model, split_file, views, output):
         if "test" not in subsets:
             raise InputError(f"{path}: expected test images, found only {', '.join(subsets)}")
         images = images.subset(subsets["test"])
+    elif images.given:
+        subset = next(name for name in ("test", "validation", "train") if name in images.given)
+        images = images.subset([i for i, name in enumerate(images.given) if name == subset])
+        click.echo(f"{folder}: only its {subset} images are taken.")
     result = evaluate(classifier.model, images, int(views))
     _show(result)
     if output is not None:

@@ -54,7 +54,7 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
     check_views(data, views)
     classes, stages = len(data.classes), stages_of(recipe)
     fold_of = k_folds(data.labels, groups, k, seed)
-    about = settings_of(stages, seed, fc_units, weights) | {"k": k, "views": views}
+    about = settings_of(stages, seed, fc_units, weights, data.white) | {"k": k, "views": views}
     about["recipes"] = json.dumps(about["recipes"])
     about["folds_sha1"] = hashlib.sha1(
         json.dumps([data.names, fold_of.tolist()]).encode()

@@ -15,7 +15,16 @@ from alexnet_lib.finetuning.training import check_trains_on, finetune
 from alexnet_lib.images.data import VIEWS
 from alexnet_lib.images.features import compute_features
 from alexnet_lib.images.folder import duplicate_groups
-from alexnet_lib.images.splits import apply_split, read_split, split, write_split
+from alexnet_lib.images.splits import (
+    SUBSETS,
+    apply_split,
+    check_split,
+    fill_split,
+    match_split,
+    read_split,
+    split,
+    write_split,
+)
 from alexnet_lib.port.alexnet import AlexNet, load_weights
 from alexnet_lib.port.architecture import FC_UNITS
 
@@ -113,13 +122,14 @@ def train_stages(model, stages, sources, train, validation, folder=None, **optio
     return history
 
 
-def settings_of(stages, seed, fc_units, weights=None):
-    """Return what it takes to repeat a run: weights, recipes, seed, width of the head, versions."""
+def settings_of(stages, seed, fc_units, weights=None, white=None):
+    """Return what it takes to repeat a run: weights, recipes, seed, head, white, versions."""
     return {
         "weights": Path(weights).name if weights else "",
         "weights_sha1": checksum(weights) if weights else "",
         "seed": seed,
         "fc_units": fc_units,
+        "white": white or "",
         "recipes": [recipe._asdict() for recipe in stages],
     } | versions()
 
@@ -146,8 +156,9 @@ def train_classifier(
         recipe: `Recipe`, or the name of one of `RECIPES`; see `stages_of`.
         weights: of the convolutions, as in `AlexNet`.
         split_by: which images are for training, validation and test: a dict from name, as
-            `read_split` returns it, or the path of a split's CSV. By default, `split` deals them
-            80/10/10, with duplicates on one side.
+            `read_split` returns it, the path of a split's CSV, or the three fractions for `split`,
+            which keeps duplicates on one side. By default, what the images' folders or list say,
+            completed by `fill_split`; else 80/10/10.
         seed: of the split, the fresh layers and training.
         fc_units: as in `AlexNet`.
         dtype: of the stored weights, "float32" or "float16".
@@ -165,14 +176,11 @@ def train_classifier(
     """
     folder = Path(folder)
     replicas = Replicas(strategy)
-    subset_of = _split(images, split_by, seed)
+    subset_of, how = _split(images, split_by, seed)
     part = apply_split(images, subset_of)
-    if lacking := {"train", "validation", "test"} - set(part):
-        raise InputError(
-            f"the split has no images for {', '.join(sorted(lacking))}; it needs some in train, "
-            "validation and test"
-        )
-    subset_of = {name: subset_of[name] for name in images.names}
+    if progress and replicas.chief:
+        counts = ", ".join(f"{name} {len(part[name])}" for name in SUBSETS)
+        print(f"{len(images)} images of {len(images.classes)} classes: {counts} ({how})")
     path = folder / "split.csv"
     if path.exists() and read_split(path) != subset_of:
         raise InputError(
@@ -190,7 +198,9 @@ def train_classifier(
     train_stages(model, stages, sources, part["train"], part["validation"], folder, **options)
     if not replicas.chief:
         return None
-    settings = json.dumps(settings_of(stages, seed, fc_units, weights), indent=1) + "\n"
+    settings = (
+        json.dumps(settings_of(stages, seed, fc_units, weights, images.white), indent=1) + "\n"
+    )
     with atomic_path(folder / "settings.json") as partial:
         partial.write_text(settings, "utf-8")
     save_classifier(folder / "classifier.npz", Classifier(model, images.classes), dtype)
@@ -198,8 +208,19 @@ def train_classifier(
 
 
 def _split(images, split_by, seed):
-    """Return a dict from each image's name to its subset."""
-    if split_by is None:
-        subsets = split(images.labels, duplicate_groups(images), seed=seed)
-        return dict(zip(images.names, subsets.tolist(), strict=True))
-    return split_by if isinstance(split_by, dict) else read_split(split_by)
+    """Return a dict from each image's name to its subset, checked, and a text that says how."""
+    groups, given = duplicate_groups(images), images.given
+    if isinstance(split_by, (tuple, list)):
+        given = None
+    elif split_by is not None:
+        known = split_by if isinstance(split_by, dict) else read_split(split_by)
+        given = tuple(match_split(images, known).values())
+    if given is None:
+        fractions = split_by or (0.8, 0.1, 0.1)
+        subsets = split(images.labels, groups, fractions, seed)
+        how = f"split {'/'.join(f'{100 * share:.4g}' for share in fractions)}"
+    else:
+        subsets, how = fill_split(given, images.labels, groups, seed)
+    subset_of = dict(zip(images.names, subsets.tolist(), strict=True))
+    check_split(images, subset_of, groups)
+    return subset_of, how

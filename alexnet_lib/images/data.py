@@ -18,6 +18,7 @@ class Data(Protocol):
         classes: the classes' names, sorted.
         layer: the name of the layer whose output the batches are; None for the network's input.
         views: how many views of each image there are.
+        white: the value of white in images of more than 8 bits, as in `read_image`.
     """
 
     names: tuple[str, ...]
@@ -25,6 +26,7 @@ class Data(Protocol):
     classes: tuple[str, ...]
     layer: str | None
     views: int
+    white: int | None
 
     def __len__(self):
         """Return the number of images."""

@@ -27,6 +27,7 @@ class Features:
         classes: the names of the classes, sorted.
         names: "class/stem" of each image.
         rows: int64 (images,), the row of `codes` that holds each image; in order by default.
+        white: as in `Images`; files of features do not keep it.
     """
 
     codes: np.ndarray
@@ -35,6 +36,7 @@ class Features:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     rows: np.ndarray | None = None
+    white: int | None = None
 
     layer = "pool5"
 
@@ -148,7 +150,7 @@ def compute_features(model, images, views=1, batch_size=64, progress=True):
     codes = np.empty(pool5.shape, np.uint8)
     for view in range(views):  # one at a time, because the square roots are float32
         codes[view] = encode(pool5[view].astype(np.float32), step)
-    return Features(codes, step, images.labels, images.classes, images.names)
+    return Features(codes, step, images.labels, images.classes, images.names, white=images.white)
 
 
 def save_features(path, features):
