@@ -16,7 +16,7 @@ import numpy as np
 
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import data_directory, in_threads
-from alexnet_lib.images.data import VIEWS
+from alexnet_lib.images.data import AUGMENTATIONS, check_augmentation, default_augmentation
 from alexnet_lib.images.preprocessing import read_image
 
 __all__ = ["Images", "duplicate_groups", "find_ucmerced", "read_folder"]
@@ -31,15 +31,28 @@ class Images:
         files: "class/stem.ending" of each image.
         labels: int64 (images,), indices into `classes`.
         classes: the names of the classes, sorted.
+        augment: how training varies the images, one of `AUGMENTATIONS`: "none" shows them as they
+            are, "mirror" as well left-right, "aerial" in all 8 flips and rotations; the last two
+            crop and relight them too. By default, "aerial" for UC Merced's 21 classes, else
+            "mirror".
     """
 
     folder: Path
     files: tuple[str, ...]
     labels: np.ndarray
     classes: tuple[str, ...]
+    augment: str | None = None
 
     layer = None  # the network's input
-    views = VIEWS
+
+    def __post_init__(self):
+        augment = self.augment or default_augmentation(self.classes)
+        object.__setattr__(self, "augment", check_augmentation(augment))
+
+    @property
+    def views(self):
+        """How many views of an image the augmentation allows."""
+        return AUGMENTATIONS[self.augment]
 
     def __len__(self):
         return len(self.files)
@@ -56,6 +69,10 @@ class Images:
             self, files=files, labels=self.labels[np.asarray(indices, np.int64)]
         )
 
+    def augmented(self, augment):
+        """Return the same images with another augmentation."""
+        return dataclasses.replace(self, augment=check_augmentation(augment))
+
     def batches(self, batch_size, training=False, seed=0, epoch=0, shard=(0, 1)):
         """Iterate over one epoch, as `Data` says; training augments."""
         from alexnet_lib.images.batches import image_dataset
@@ -65,11 +82,11 @@ class Images:
         )
 
     def view_batches(self, batch_size, views=1):
-        """Iterate over the images in order, as `Data` says, in the views of `eight_views`."""
-        from alexnet_lib.images.batches import eight_views, image_dataset
+        """Iterate over the images in order, as `Data` says, in the first views of `eight_views`."""
+        from alexnet_lib.images.batches import image_dataset, some_views
 
         for images, _ in image_dataset(self, batch_size):
-            yield eight_views(images) if views == VIEWS else images[None]
+            yield some_views(images, views)
 
 
 def find_ucmerced():
