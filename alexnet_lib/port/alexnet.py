@@ -157,8 +157,7 @@ def _read_weights(path):
         return read_alexnet(path)
     if path.endswith(".npz"):
         arrays = load_npz(path)
-        arrays.pop("classes", None)  # in a classifier's file
-        return arrays
+        return {name: array for name, array in arrays.items() if name not in ("classes", "augment")}
     if path.endswith(".weights.h5"):
         return _read_keras_weights(path, path)
     if path.endswith(".keras"):
