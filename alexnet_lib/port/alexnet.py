@@ -158,8 +158,7 @@ def _read_weights(path):
         return read_alexnet(path)
     if path.endswith(".npz"):
         arrays = load_npz(path)
-        arrays.pop("classes", None)  # in a classifier's file
-        return arrays
+        return {name: array for name, array in arrays.items() if name not in ("classes", "augment")}
     if path.endswith(".weights.h5"):
         with reading(path, "weights saved by Keras"):
             return _read_keras_weights(path)
