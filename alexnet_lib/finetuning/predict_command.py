@@ -16,15 +16,20 @@ __all__ = ["classifier_file", "model_option", "predict"]
 
 model_option = click.option(
     "--model", "-m", type=click.Path(exists=True, path_type=Path),
-    help="A folder that `finetune` wrote, or its classifier.npz; by default the book's own "
-    "classifier of aerial images.",
+    help="A folder that `finetune` wrote, of a run that has ended or not, or a file in it: "
+    "classifier.npz, best.npz or one of epochs; by default the book's own classifier of aerial "
+    "images.",
 )  # fmt: skip
 
 
 def classifier_file(path):
-    """Return the file of what `--model` names."""
-    path = path or UCMERCED_CLASSIFIER
-    return path / "classifier.npz" if path.is_dir() else path
+    """Return the file that `--model` names, after saying what its user needs to know."""
+    from alexnet_lib.finetuning.classifier import find_classifier
+
+    file, note = find_classifier(path or UCMERCED_CLASSIFIER)
+    if note:
+        click.echo(note, err=True)
+    return file
 
 
 @click.command()

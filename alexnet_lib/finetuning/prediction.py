@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from alexnet_lib.errors import AlexNetError, InputError
 from alexnet_lib.images.class_folders import visible
+from alexnet_lib.images.data import VIEWS
 from alexnet_lib.images.preprocessing import (
     IMAGENET_MEAN,
     INPUT_SIZE,
@@ -35,8 +36,8 @@ _BEGINS_LIKE_ONE = re.compile(
 def images_of(folder):
     """Yield the paths of the images in a folder and its subfolders, in the order of their names.
 
-    Files that are hidden or a system's own are left out, and so are those that neither are called
-    nor begin like an image, such as lists of labels. Links to folders are not followed.
+    Hidden files are left out, and so are those that neither are called nor begin like an image,
+    such as lists of labels; links to folders are not followed.
     """
     for path in visible(folder):
         if path.is_dir():
@@ -84,7 +85,8 @@ def classify(weights, files, mean=IMAGENET_MEAN, views=1, read=read_image):
         weights: of `read_classifier` or `check_weights`.
         files: paths of images; each is stretched to 227x227.
         mean: as in `preprocess_input`.
-        views: 1, or 8 for the mean of the probabilities over all flips and rotations.
+        views: 1, or the mean of the probabilities over 2, with the mirror image, or 8, all flips
+            and rotations.
         read: reads a path's pixels, uint8 (height, width, 3), BGR.
 
     Yields:
@@ -134,8 +136,8 @@ def classify(weights, files, mean=IMAGENET_MEAN, views=1, read=read_image):
 
 
 def _views(image, views):
-    """Return the image, or all its flips and rotations."""
-    if views == 1:
-        return [image]
+    """Return the image, with its mirror image, or in all flips and rotations."""
+    if views < VIEWS:
+        return [image, image[:, ::-1]][:views]
     turned = [np.rot90(image, turns) for turns in range(4)]
     return turned + [view[:, ::-1] for view in turned]

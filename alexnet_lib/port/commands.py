@@ -39,7 +39,7 @@ def convert(source, target):
         from alexnet_lib.caffe.caffemodel import write_caffemodel
         from alexnet_lib.port.layouts import load_npz, tensorflow_to_caffe
 
-        weights = load_npz(source)
+        weights = {name: array for name, array in load_npz(source).items() if "/" in name}
         with prefix_errors(source):
             blobs = tensorflow_to_caffe(weights)
         write_caffemodel(target, blobs)
