@@ -282,10 +282,11 @@ def test_neither_help_nor_a_mistake_loads_what_takes_long(tmp_path):
         for name in ("finetune", "crossval"):
             status, shown = run(name, nowhere, "-o", f"{folder}/run", "--weights", weights)
             assert (status, nowhere in shown) == (1, True), shown
+        status, shown = run("predict", nowhere)
+        assert (status, nowhere in shown) == (1, True)
         print("light:", loaded("numpy", "cv2", *slow))
         for arguments, said in (
             (("predict", text), "text.png"),
-            (("predict", nowhere), nowhere),
             (("predict", "-m", folder, text), "classifier.npz"),
             (("predict", "-m", weights, text), "some.caffemodel"),
             (("evaluate", nowhere), nowhere),

@@ -1,6 +1,7 @@
 """The command predict. It loads nothing that it does not need: an answer takes half a second."""
 
 import csv
+import functools
 import io
 import re
 import sys
@@ -41,10 +42,15 @@ def classifier_file(path):
     "--mean", help="What to subtract instead of ImageNet's mean: a .binaryproto, or B,G,R."
 )
 @click.option(
+    "--white",
+    type=click.FloatRange(min=0, min_open=True),
+    help="The value of white in images of more than 8 bits, such as 4095 for 12 bits.",
+)
+@click.option(
     "--csv", "table", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     help="Write a table of file, rank, class and probability instead of lines; - for stdout.",
 )  # fmt: skip
-def predict(images, model, imagenet, top, mean, table):
+def predict(images, model, imagenet, top, mean, white, table):
     """Name the most probable classes of IMAGES: files, or folders with their subfolders.
 
     Files that are not images are named on stderr, the others answered; the exit status is then 1.
@@ -58,17 +64,21 @@ def predict(images, model, imagenet, top, mean, table):
     """  # noqa: D301 - click wants the character
     if imagenet and model:
         raise click.UsageError("--imagenet and --model exclude each other.")
-    from alexnet_lib.finetuning.prediction import classify, image_files
-    from alexnet_lib.images.preprocessing import IMAGENET_MEAN
+    from alexnet_lib.images.image_files import image_files
 
-    mean = read_mean_option(mean) if mean else IMAGENET_MEAN
     files, errors = image_files(images)
     for error in errors:
         _report(error)
     failed = len(errors)
     if files:
+        from alexnet_lib.finetuning.prediction import classify
+        from alexnet_lib.images.preprocessing import IMAGENET_MEAN, read_image
+
+        mean = read_mean_option(mean) if mean else IMAGENET_MEAN
         weights, classes = _network(model, imagenet)
-        results = _with_bar(classify(weights, files, mean), len(files), table)
+        read = functools.partial(read_image, white=white) if white else read_image
+        results = classify(weights, files, mean, read=read)
+        results = _with_bar(results, len(files), table)
         failed += (_write_table if table else _write_lines)(results, classes, top, table)
     if failed:
         sys.exit(1)
