@@ -1,12 +1,11 @@
-"""A run's settings: stored at its start, compared before minutes are spent; one run a folder."""
+"""A run's settings: stored at its start, compared before minutes are spent; one run a folder.
+
+Mistakes are said at once, so what takes long to import is imported where it is needed.
+"""
 
 import contextlib
 import json
 from pathlib import Path
-
-import pandas as pd
-from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, checksum, versions
@@ -148,6 +147,8 @@ def write_settings(folder, settings):
     stored, path = _stored(folder), Path(folder, "settings.json")
     plans, history = stored.get("earlier_plans", []), Path(folder, "history.csv")
     if stored.get("recipes") and history.exists():
+        import pandas as pd
+
         was = stored["recipes"][-1].get("epochs")
         if was != settings["recipes"][-1]["epochs"]:
             plans = [*plans, {"epochs": was, "trained": len(pd.read_csv(history))}]
@@ -169,6 +170,8 @@ def check_folds(folder, asked):
     path = Path(folder, "folds.csv")
     if not path.exists():
         return None
+    import pandas as pd
+
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     # The checksum says more of the weights than their file's name.
     asked = {name: value for name, value in asked.items() if name != "weights"}
@@ -197,6 +200,8 @@ def run_lock(folder):
     Raises:
         InputError: where another run works in the folder.
     """
+    from filelock import FileLock, Timeout
+
     Path(folder).mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(folder, ".lock").resolve(), is_singleton=True)
     try:
@@ -214,4 +219,6 @@ def run_lock(folder):
 
 def say(line):
     """Print a line of a run, above its progress bars."""
+    from tqdm import tqdm
+
     tqdm.write(str(line))
