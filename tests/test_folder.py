@@ -319,7 +319,7 @@ def test_a_run_takes_the_folders_own_split(folder, tmp_path, monkeypatch, capsys
     assert "(split 50/25/25)" in capsys.readouterr().out
 
     shutil.copy(data / "val" / "a" / "a1.png", data / "train" / "b" / "copy.png")
-    with pytest.warns(UserWarning, match=r"1 images have .* train/b/copy \(\w+\) = val/a/a1 \("):
+    with pytest.warns(UserWarning, match=r"1 time\(s\) .* train/b/copy \(\w+\) = val/a/a1 \("):
         deal(read_folder(data), tmp_path / "4", monkeypatch)
     shutil.rmtree(data / "val" / "c")
     with pytest.warns(UserWarning, match="no test image of c"):

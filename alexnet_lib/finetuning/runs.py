@@ -184,8 +184,8 @@ def train_classifier(
     path = folder / "split.csv"
     if path.exists() and read_split(path) != subset_of:
         raise InputError(
-            f"{path}: split of another run, with other images or another seed. Choose another "
-            "folder, or remove this one to start anew"
+            f"{path}: split of another run, with other images, fractions or another seed. Choose "
+            "another folder, or remove this one to start anew"
         )
     with replicas.scope():
         model = fresh_model(len(images.classes), seed, weights, fc_units)
