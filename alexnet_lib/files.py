@@ -29,8 +29,9 @@ __all__ = [
 
 _PACKAGE = Path(__file__).resolve().parent
 _INSTALLED = (_PACKAGE / "data").is_dir()  # from a wheel, which carries a copy of a clone's data/
+_ROOT = _PACKAGE if _INSTALLED else _PACKAGE.parent
 #: The folder of the data that the library carries.
-CARRIED = (_PACKAGE if _INSTALLED else _PACKAGE.parent) / "data"
+CARRIED = _ROOT / "data"
 #: Results of the book's runs, with settings, seeds and versions; only in a clone.
 RESULTS = CARRIED / "results"
 #: All layers fine-tuned on UC Merced, with a small head, stored in half precision: ``finetune -o
@@ -48,9 +49,16 @@ def data_directory():
 
     It is $ALEXNET_DATA if that is set; else `data/downloads` in a clone of the book; else, if the
     library was installed from a wheel, the user's cache folder of the platform.
+
+    A relative $ALEXNET_DATA is looked for in the current folder, then in the one that the shell was
+    in ($PWD), then in the clone: Jupyter runs a notebook in the notebook's own folder. Where there
+    is none, it is in the current folder.
     """
     if folder := os.environ.get("ALEXNET_DATA"):
-        return Path(folder).resolve()
+        folder = Path(folder).expanduser()
+        places = (Path.cwd(), Path(os.environ.get("PWD", "")), _ROOT)
+        found = (place / folder for place in places if (place / folder).is_dir())
+        return next(found, folder).resolve()
     return platformdirs.user_cache_path("alexnet_lib") if _INSTALLED else CARRIED / "downloads"
 
 

@@ -9,7 +9,10 @@ import click
 
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import data_directory, find_caffemodel, prefix_errors
-from alexnet_lib.finetuning.recipes import RECIPES, recipe_of
+from alexnet_lib.finetuning.launch import check_tf_config
+from alexnet_lib.finetuning.recipes import CLASS_WEIGHTS, RECIPES, recipe_of, stages_of
+from alexnet_lib.finetuning.settings import check_folds, check_run, say, settings_of
+from alexnet_lib.images.data import AUGMENTATIONS
 from alexnet_lib.port.commands import read_mean_option
 from alexnet_lib.quiet import import_tensorflow
 
@@ -81,9 +84,15 @@ def _weights(weights):
     return found
 
 
-def _recipe(name, epochs):
-    recipe = recipe_of(name)
+def _recipe(name, epochs, class_weights):
+    recipe = recipe_of(name)._replace(class_weights=class_weights)
     return recipe if epochs is None else recipe._replace(epochs=epochs)
+
+
+def _settings(recipe, seed, fc_units, weights, augment):
+    """Return what is known of a run's settings before its images are read."""
+    augment = {"augment": augment} if augment else {}
+    return settings_of(stages_of(recipe), seed, fc_units, weights, **augment)
 
 
 def _training_options(command):
@@ -99,7 +108,25 @@ def _training_options(command):
             type=click.Choice(list(RECIPES)),
             help="The first two train fc6-fc8 on frozen convolutions; the last goes on from there.",
         ),
-        click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's own."),
+        click.option(
+            "--epochs", type=click.IntRange(1),
+            help="Instead of the recipe's own. `finetune` trains a run that ended, or was cut off, "
+            "to more epochs: the rate's schedule is laid anew over all of them, and training goes "
+            "on at the next epoch's place in it.",
+        ),
+        click.option(
+            "--augment", type=click.Choice(list(AUGMENTATIONS)),
+            help="How training varies the images: in all flips and rotations, as fits images from "
+            "above (aerial); left-right, as fits photographs taken upright (mirror); not at all "
+            "(none), where left and right differ, as in arrows or text. Where the convolutions "
+            "train, the first two crop and relight them too. By default aerial for UC Merced's "
+            "classes, else mirror.",
+        ),
+        click.option(
+            "--class-weights", default="none", show_default=True,
+            type=click.Choice(list(CLASS_WEIGHTS)),
+            help="Weigh the images in the loss so that rare classes count as much as others.",
+        ),
         click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
         click.option(
             "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -131,16 +158,17 @@ def _training_options(command):
     "--workers", default=1, show_default=True, type=click.IntRange(1),
     help="Train in so many processes on this machine's processors.",
 )  # fmt: skip
-def finetune(folder, skip_broken, white, output, recipe, epochs, seed, weights, fc_units,
-             split_file, fractions, keep_epochs, float16, workers):  # fmt: skip
+def finetune(folder, skip_broken, white, output, recipe, epochs, augment, class_weights, seed,
+             weights, fc_units, split_file, fractions, keep_epochs, float16, workers):  # fmt: skip
     """Fine-tune AlexNet on FOLDER, a folder of class folders; by default on UC Merced.
 
     The class folders may lie in folders of train, val and test. FOLDER may also be a list of
     images: a CSV of file, class and, if you like, subset, or lines of a path and a label.
 
     Images are split 80/10/10 (UC Merced by the book's own split), or as folders or the list say,
-    the epoch is chosen by validation, and the test images are looked at once, at the end. A run
-    that was killed goes on from its last epoch when it is called again.
+    the epoch is chosen by validation (by balanced accuracy where its classes differ in size), and
+    the test images are looked at once, at the end. A run that was killed goes on from its last
+    epoch when it is called again.
 
     One process trains on all GPUs of its machine. On a cluster, start the same command on every
     machine, with TF_CONFIG set as TensorFlow documents it and with OUTPUT on a file system that
@@ -162,8 +190,10 @@ def finetune(folder, skip_broken, white, output, recipe, epochs, seed, weights, 
 
         return run_workers([sys.executable, "-m", "alexnet_lib", *sys.argv[1:]], workers)
 
-    # What is missing is said at once.
-    weights, images = _weights(weights), _data(folder, output, skip_broken, white)
+    check_tf_config()
+    weights, recipe = _weights(weights), _recipe(recipe, epochs, class_weights)
+    check_run(output, _settings(recipe, seed, fc_units, weights, augment))
+    images = _data(folder, output, skip_broken, white)  # what is missing is said at once
     import_tensorflow()
     from alexnet_lib.finetuning.replicas import default_strategy
     from alexnet_lib.finetuning.runs import train_classifier
@@ -173,7 +203,7 @@ def finetune(folder, skip_broken, white, output, recipe, epochs, seed, weights, 
     result = train_classifier(
         images,
         output,
-        _recipe(recipe, epochs),
+        recipe,
         weights,
         split_file or fractions or (UCMERCED_SPLIT if folder is None else None),
         seed,
@@ -181,16 +211,18 @@ def finetune(folder, skip_broken, white, output, recipe, epochs, seed, weights, 
         "float16" if float16 else "float32",
         keep_epochs,
         strategy,
+        augment=augment,
     )
     if result is not None:
         _show(result)
-        click.echo(f"Saved in {output}; `python -m alexnet_lib predict -m {output} IMAGE` uses it.")
+        say(f"Saved in {output}; `python -m alexnet_lib predict -m {output} IMAGE` uses it.")
 
 
 @click.command()
 @_training_options
 @click.option("--folds", "k", default=5, show_default=True, type=click.IntRange(2))
-def crossval(folder, skip_broken, white, output, recipe, epochs, seed, weights, fc_units, k):
+def crossval(folder, skip_broken, white, output, recipe, epochs, augment, class_weights, seed,
+             weights, fc_units, k):  # fmt: skip
     """Train and test K times on FOLDER, so that every image is tested once.
 
     Writes folds.csv, with all settings and versions, and predictions.csv.
@@ -199,46 +231,64 @@ def crossval(folder, skip_broken, white, output, recipe, epochs, seed, weights, 
     Example:
       python -m alexnet_lib crossval -o runs/frozen_5fold --fc-units 1024
     """  # noqa: D301 - click wants the character
-    weights, images = _weights(weights), _data(folder, output, skip_broken, white)
+    weights, recipe = _weights(weights), _recipe(recipe, epochs, class_weights)
+    check_folds(output, _settings(recipe, seed, fc_units, weights, augment) | {"k": k})
+    images = _data(folder, output, skip_broken, white)
+    images = images.augmented(augment or images.augment)
     if images.given:
-        click.echo(f"{folder}: its own subsets are put together, so that every image is tested.")
+        say(f"{folder}: its own subsets are put together, so that every image is tested.")
     import_tensorflow()
     from alexnet_lib.finetuning.cross_validation import crossval
-    from alexnet_lib.images.data import VIEWS
     from alexnet_lib.images.folder import duplicate_groups
 
-    groups, recipe = duplicate_groups(images), _recipe(recipe, epochs)
-    folds, _ = crossval(images, recipe, k, seed, VIEWS, groups, weights, fc_units, output)
-    for views in (1, VIEWS):
-        accuracy = folds[f"accuracy_{views}"]
-        click.echo(f"{views} view(s): {accuracy.mean():.2%} +- {accuracy.std():.2%}")
+    groups, views = duplicate_groups(images), images.views
+    folds, _ = crossval(images, recipe, k, seed, views, groups, weights, fc_units, output)
+    for number in sorted({1, views}):
+        for name in ("accuracy", "balanced_accuracy"):
+            if f"{name}_{number}" in folds:
+                share, title = folds[f"{name}_{number}"], name.replace("_", " ")
+                title = "" if name == "accuracy" else f"{title} "
+                say(f"{number} view(s): {title}{share.mean():.2%} +- {share.std():.2%}")
 
 
 def _show(result):
     low, high = result.interval()
-    click.echo(
+    say(
         f"accuracy {result.accuracy:.2%} on {len(result.labels)} images "
         f"(95 % interval {low:.1%} to {high:.1%})"
     )
-    click.echo(result.report().to_string(float_format="{:.3f}".format))
+    for line in result.remarks():
+        say(line)
+    say(result.report().to_string(float_format="{:.3f}".format))
     if len(pairs := result.confused_pairs(5)):
-        click.echo(pairs.to_string(index=False))
+        say(pairs.to_string(index=False))
 
 
 _model_option = click.option(
     "--model", "-m", type=click.Path(exists=True, path_type=Path),
-    help="A folder that `finetune` wrote, or its classifier.npz; by default the book's own "
-    "classifier of aerial images.",
+    help="A folder that `finetune` wrote, of a run that has ended or not, or a file in it: "
+    "classifier.npz, best.npz or one of epochs; by default the book's own classifier of aerial "
+    "images.",
 )  # fmt: skip
+
+
+def _classifier_file(path):
+    """Return the file that `--model` names, after saying what its user needs to know."""
+    import_tensorflow()
+    from alexnet_lib.finetuning.classifier import UCMERCED_CLASSIFIER, find_classifier
+
+    file, note = find_classifier(path or UCMERCED_CLASSIFIER)
+    if note:
+        click.echo(note, err=True)
+    return file
 
 
 def _classifier(path):
     """Load what `--model` names."""
-    import_tensorflow()
-    from alexnet_lib.finetuning.classifier import UCMERCED_CLASSIFIER, load_classifier
+    file = _classifier_file(path)
+    from alexnet_lib.finetuning.classifier import load_classifier
 
-    path = path or UCMERCED_CLASSIFIER
-    return load_classifier(path / "classifier.npz" if path.is_dir() else path)
+    return load_classifier(file)
 
 
 @click.command()
@@ -251,7 +301,11 @@ def _classifier(path):
     help="Take the test images of this split.csv instead of all images of FOLDER; without FOLDER, "
     "the book's own split of UC Merced is taken.",
 )
-@click.option("--views", default="1", show_default=True, type=click.Choice(["1", "8"]))
+@click.option(
+    "--views", default="1", show_default=True, type=click.Choice(["1", "2", "8", "all"]),
+    help="Take the mean of the probabilities over so many views: 2 with the mirror image, 8 with "
+    "all flips and rotations, or all that the classifier's augmentation allows.",
+)  # fmt: skip
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for all tables.")
 def evaluate(folder, skip_broken, white, model, split_file, views, output):
     """Classify the images of FOLDER, a folder of class folders, and compare with the truth.
@@ -265,10 +319,19 @@ def evaluate(folder, skip_broken, white, model, split_file, views, output):
       python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views 8
     """  # noqa: D301 - click wants the character
     import_tensorflow()
+    from alexnet_lib.finetuning.classifier import classifier_augmentation, load_classifier
     from alexnet_lib.finetuning.evaluation import evaluate
     from alexnet_lib.images.splits import UCMERCED_SPLIT, apply_split, read_split
 
-    classifier, images = _classifier(model), _data(folder, output, skip_broken, white)
+    model = _classifier_file(model)
+    classifier, augment = load_classifier(model), classifier_augmentation(model)
+    if views != "all" and int(views) > AUGMENTATIONS[augment]:
+        raise InputError(
+            f"{model}: trained with --augment {augment}, which allows --views up to "
+            f"{AUGMENTATIONS[augment]}: the network has not seen other flips and rotations. "
+            f"Received: --views {views}"
+        )
+    images = _data(folder, output, skip_broken, white).augmented(augment)
     images = images.with_classes(classifier.classes)
     if split_file or folder is None:
         path = split_file or UCMERCED_SPLIT
@@ -280,8 +343,8 @@ def evaluate(folder, skip_broken, white, model, split_file, views, output):
     elif images.given:
         subset = next(name for name in ("test", "validation", "train") if name in images.given)
         images = images.subset([i for i, name in enumerate(images.given) if name == subset])
-        click.echo(f"{folder}: only its {subset} images are taken.")
-    result = evaluate(classifier.model, images, int(views))
+        say(f"{folder}: only its {subset} images are taken.")
+    result = evaluate(classifier.model, images, images.views if views == "all" else int(views))
     _show(result)
     if output is not None:
         result.write(output)

@@ -19,7 +19,7 @@ import numpy as np
 from alexnet_lib.errors import InputError, MissingFileError, printable
 from alexnet_lib.files import data_directory, in_threads
 from alexnet_lib.images.class_folders import find_images
-from alexnet_lib.images.data import VIEWS
+from alexnet_lib.images.data import AUGMENTATIONS, check_augmentation, default_augmentation
 from alexnet_lib.images.listing import read_list
 from alexnet_lib.images.preprocessing import read_image
 
@@ -38,6 +38,10 @@ class Images:
         white: the value of white in images of more than 8 bits, as in `read_image`.
         given: "train", "validation" or "test" of each image, where folders or a list say it; else
             None.
+        augment: how training varies the images, one of `AUGMENTATIONS`: "none" shows them as they
+            are, "mirror" as well left-right, "aerial" in all 8 flips and rotations; the last two
+            crop and relight them too. By default, "aerial" for UC Merced's 21 classes, else
+            "mirror".
     """
 
     folder: Path
@@ -46,9 +50,18 @@ class Images:
     classes: tuple[str, ...]
     white: int | None = None
     given: tuple[str, ...] | None = None
+    augment: str | None = None
 
     layer = None  # the network's input
-    views = VIEWS
+
+    def __post_init__(self):
+        augment = self.augment or default_augmentation(self.classes)
+        object.__setattr__(self, "augment", check_augmentation(augment))
+
+    @property
+    def views(self):
+        """How many views of an image the augmentation allows."""
+        return AUGMENTATIONS[self.augment]
 
     def __len__(self):
         return len(self.files)
@@ -94,6 +107,10 @@ class Images:
         place = np.array([classes.index(name) for name in self.classes], np.int64)
         return dataclasses.replace(self, labels=place[self.labels], classes=tuple(classes))
 
+    def augmented(self, augment):
+        """Return the same images with another augmentation."""
+        return dataclasses.replace(self, augment=check_augmentation(augment))
+
     def batches(self, batch_size, training=False, seed=0, epoch=0, shard=(0, 1)):
         """Iterate over one epoch, as `Data` says; training augments."""
         from alexnet_lib.images.batches import image_dataset
@@ -103,11 +120,11 @@ class Images:
         )
 
     def view_batches(self, batch_size, views=1):
-        """Iterate over the images in order, as `Data` says, in the views of `eight_views`."""
-        from alexnet_lib.images.batches import eight_views, image_dataset
+        """Iterate over the images in order, as `Data` says, in the first views of `eight_views`."""
+        from alexnet_lib.images.batches import image_dataset, some_views
 
         for images, _ in image_dataset(self, batch_size):
-            yield eight_views(images) if views == VIEWS else images[None]
+            yield some_views(images, views)
 
 
 def find_ucmerced():

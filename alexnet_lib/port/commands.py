@@ -36,7 +36,7 @@ def convert(source, target):
         weights = read_alexnet(source)
         save_npz(target, weights)
     elif endings == (".npz", ".caffemodel"):
-        weights = load_npz(source)
+        weights = {name: array for name, array in load_npz(source).items() if "/" in name}
         with prefix_errors(source):
             blobs = tensorflow_to_caffe(weights)
         write_caffemodel(target, blobs)

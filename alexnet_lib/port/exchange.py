@@ -13,6 +13,7 @@ import uuid
 import warnings
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
@@ -172,6 +173,28 @@ def _check_npz(model, path, _):
                 raise ExchangeError(f"{name}: the file has other values than the model")
 
 
+def _write_weights(model, path):
+    """Write Keras's HDF5 file anew with checksums, which every reader of HDF5 checks."""
+    model.save_weights(path)
+
+    def copy(name, item):
+        if isinstance(item, h5py.Group):
+            made = target.require_group(name)
+        else:  # HDF5 has no checksum for a single number
+            made = target.create_dataset(name, data=item[()], fletcher32=item.ndim > 0)
+        for key, value in item.attrs.items():
+            made.attrs[key] = value
+
+    # This generation of the format has checksums of its structure too.
+    latest = {"libver": ("v110", "v110")}
+    with (
+        atomic_path(path) as checked,
+        h5py.File(path) as plain,
+        h5py.File(checked, "w", **latest) as target,
+    ):
+        plain.visititems(copy)
+
+
 def _run_weights(model, path, inputs):
     clone = keras.models.clone_model(model)
     clone.load_weights(path)
@@ -206,7 +229,7 @@ def _run_saved_model(_, path, inputs):
 
 #: By ending, what writes a model and what runs the file; "" is a folder for a SavedModel.
 FORMATS = {
-    ".weights.h5": (lambda model, path: model.save_weights(path), _run_weights),
+    ".weights.h5": (_write_weights, _run_weights),
     ".keras": (
         lambda model, path: model.save(path),
         lambda _, path, inputs: _call(keras.saving.load_model(path), inputs),
