@@ -16,6 +16,8 @@ class _Commands(click.Group):
         before, warnings.formatwarning = warnings.formatwarning, _one_line
         try:
             return super().invoke(context)
+        except BrokenPipeError:  # `| head` has read enough; click ends quietly
+            raise
         except (AlexNetError, OSError) as error:
             raise click.ClickException(printable(error)) from error
         finally:

@@ -1,23 +1,28 @@
-"""A fine-tuned AlexNet in one file, with the names of its classes; the book carries one."""
+"""A fine-tuned AlexNet in one file, with the names of its classes; the book carries one.
 
-import warnings
+Reading a file's arrays needs no TensorFlow; only a model of Keras does.
+"""
+
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import keras
 import numpy as np
 
 from alexnet_lib.errors import InputError, MissingFileError
-from alexnet_lib.files import UCMERCED_CLASSIFIER
+from alexnet_lib.files import UCMERCED_CLASSIFIER, prefix_errors
 from alexnet_lib.images.data import check_augmentation
-from alexnet_lib.port.alexnet import AlexNet, load_weights
+from alexnet_lib.port.inference import check_weights
 from alexnet_lib.port.layouts import model_weights, open_npz, save_npz
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = [
     "Classifier",
     "classifier_augmentation",
     "find_classifier",
     "load_classifier",
+    "read_classifier",
     "save_classifier",
 ]
 
@@ -30,7 +35,7 @@ class Classifier(NamedTuple):
         classes: the names of its classes, in the order of its outputs.
     """
 
-    model: keras.Model
+    model: "keras.Model"
     classes: tuple[str, ...]
 
 
@@ -64,14 +69,14 @@ def save_classifier(path, classifier, dtype="float32", augment=None):
     save_npz(path, weights | more)
 
 
-def load_classifier(path=UCMERCED_CLASSIFIER):
-    """Load a classifier that `save_classifier` stored; by default the one that the book carries.
+def read_classifier(path=UCMERCED_CLASSIFIER):
+    """Read the arrays of a classifier that `save_classifier` stored, and its classes.
 
     Args:
-        path: of the file.
+        path: of the file; by default that of the classifier that the book carries.
 
     Returns:
-        `Classifier`; the model computes in float32.
+        A dict of float32 arrays in TensorFlow's layout, and the classes' names.
 
     Raises:
         FileNotFoundError: where there is no such file.
@@ -83,14 +88,30 @@ def load_classifier(path=UCMERCED_CLASSIFIER):
                 "it has weights, but no array 'classes' with the names of their outputs. Take the "
                 "run's classifier.npz; `AlexNet` loads the weights alone"
             )
-        classes, fc_units = tuple(map(str, file["classes"])), file["fc6/bias"].size
+        classes = tuple(map(str, file["classes"]))
+        weights = {name: file[name] for name in file.files if "/" in name}
+    with prefix_errors(path):
+        weights = check_weights(weights)
+        if len(classes) != (outputs := weights["fc8/bias"].size):
+            raise InputError(f"expected {outputs} names of classes, one an output, got {classes}")
+    return weights, classes
+
+
+def load_classifier(path=UCMERCED_CLASSIFIER):
+    """Load a classifier as a model of Keras; arguments and errors are those of `read_classifier`.
+
+    Returns:
+        `Classifier`; the model computes in float32.
+    """
+    from alexnet_lib.port.alexnet import AlexNet
+
+    weights, classes = read_classifier(path)
     # Zeros, since all is overwritten: drawing the full head's 54 million numbers takes a second.
-    model = AlexNet(classes=len(classes), fc_units=fc_units, kernel_initializer="zeros")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said below, as an error
-        lacking = load_weights(model, path)
-    if lacking:
-        raise InputError(f"{path}: expected weights of all layers, lacks {', '.join(lacking)}")
+    model = AlexNet(
+        classes=len(classes), fc_units=weights["fc6/bias"].size, kernel_initializer="zeros"
+    )
+    for name in dict.fromkeys(key.split("/")[0] for key in weights):
+        model.get_layer(name).set_weights([weights[f"{name}/kernel"], weights[f"{name}/bias"]])
     return Classifier(model, classes)
 
 

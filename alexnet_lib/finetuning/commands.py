@@ -1,4 +1,4 @@
-"""The commands that train and use classifiers: finetune, crossval, evaluate and predict."""
+"""The commands that train classifiers and use them: finetune, crossval, evaluate; and predict."""
 
 import functools
 import os
@@ -9,14 +9,21 @@ import click
 
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import data_directory, find_caffemodel, prefix_errors
-from alexnet_lib.finetuning.launch import check_tf_config
+from alexnet_lib.finetuning.predict_command import classifier_file, model_option, predict
 from alexnet_lib.finetuning.recipes import CLASS_WEIGHTS, RECIPES, recipe_of, stages_of
-from alexnet_lib.finetuning.settings import check_folds, check_run, say, settings_of
 from alexnet_lib.images.data import AUGMENTATIONS
-from alexnet_lib.port.commands import read_mean_option
 from alexnet_lib.quiet import import_tensorflow
 
 __all__ = ["crossval", "evaluate", "finetune", "predict"]
+
+FEW_IMAGES = 1000  # for more, TensorFlow's speed is worth its start
+
+
+def _existing(_context, _argument, folder):
+    """Refuse a folder that does not exist before anything is imported or computed."""
+    if folder is None or folder.exists():
+        return folder
+    raise MissingFileError(f"{folder}: expected a folder of class folders, or a list of images")
 
 
 def _data(folder, output=None, skip_broken=False, white=None):
@@ -38,7 +45,7 @@ def _data(folder, output=None, skip_broken=False, white=None):
 
 
 _IMAGES = [
-    click.argument("folder", required=False, type=click.Path(path_type=Path)),
+    click.argument("folder", required=False, callback=_existing, type=click.Path(path_type=Path)),
     click.option(
         "--skip-broken", is_flag=True,
         help="Leave out what is no image and empty classes, with a warning that names them.",
@@ -91,6 +98,8 @@ def _recipe(name, epochs, class_weights):
 
 def _settings(recipe, seed, fc_units, weights, augment):
     """Return what is known of a run's settings before its images are read."""
+    from alexnet_lib.finetuning.settings import settings_of
+
     augment = {"augment": augment} if augment else {}
     return settings_of(stages_of(recipe), seed, fc_units, weights, **augment)
 
@@ -190,6 +199,9 @@ def finetune(folder, skip_broken, white, output, recipe, epochs, augment, class_
 
         return run_workers([sys.executable, "-m", "alexnet_lib", *sys.argv[1:]], workers)
 
+    from alexnet_lib.finetuning.launch import check_tf_config
+    from alexnet_lib.finetuning.settings import check_run, say
+
     check_tf_config()
     weights, recipe = _weights(weights), _recipe(recipe, epochs, class_weights)
     check_run(output, _settings(recipe, seed, fc_units, weights, augment))
@@ -231,6 +243,8 @@ def crossval(folder, skip_broken, white, output, recipe, epochs, augment, class_
     Example:
       python -m alexnet_lib crossval -o runs/frozen_5fold --fc-units 1024
     """  # noqa: D301 - click wants the character
+    from alexnet_lib.finetuning.settings import check_folds, say
+
     weights, recipe = _weights(weights), _recipe(recipe, epochs, class_weights)
     check_folds(output, _settings(recipe, seed, fc_units, weights, augment) | {"k": k})
     images = _data(folder, output, skip_broken, white)
@@ -252,6 +266,8 @@ def crossval(folder, skip_broken, white, output, recipe, epochs, augment, class_
 
 
 def _show(result):
+    from alexnet_lib.finetuning.settings import say
+
     low, high = result.interval()
     say(
         f"accuracy {result.accuracy:.2%} on {len(result.labels)} images "
@@ -264,36 +280,9 @@ def _show(result):
         say(pairs.to_string(index=False))
 
 
-_model_option = click.option(
-    "--model", "-m", type=click.Path(exists=True, path_type=Path),
-    help="A folder that `finetune` wrote, of a run that has ended or not, or a file in it: "
-    "classifier.npz, best.npz or one of epochs; by default the book's own classifier of aerial "
-    "images.",
-)  # fmt: skip
-
-
-def _classifier_file(path):
-    """Return the file that `--model` names, after saying what its user needs to know."""
-    import_tensorflow()
-    from alexnet_lib.finetuning.classifier import UCMERCED_CLASSIFIER, find_classifier
-
-    file, note = find_classifier(path or UCMERCED_CLASSIFIER)
-    if note:
-        click.echo(note, err=True)
-    return file
-
-
-def _classifier(path):
-    """Load what `--model` names."""
-    file = _classifier_file(path)
-    from alexnet_lib.finetuning.classifier import load_classifier
-
-    return load_classifier(file)
-
-
 @click.command()
 @_add(_IMAGES)
-@_model_option
+@model_option
 @click.option(
     "--split",
     "split_file",
@@ -318,22 +307,23 @@ def evaluate(folder, skip_broken, white, model, split_file, views, output):
       python -m alexnet_lib evaluate
       python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views 8
     """  # noqa: D301 - click wants the character
-    import_tensorflow()
-    from alexnet_lib.finetuning.classifier import classifier_augmentation, load_classifier
-    from alexnet_lib.finetuning.evaluation import evaluate
-    from alexnet_lib.images.splits import UCMERCED_SPLIT, apply_split, read_split
+    from alexnet_lib.finetuning.classifier import classifier_augmentation, read_classifier
+    from alexnet_lib.finetuning.settings import say
 
-    model = _classifier_file(model)
-    classifier, augment = load_classifier(model), classifier_augmentation(model)
+    model = classifier_file(model)
+    weights, classes = read_classifier(model)
+    augment = classifier_augmentation(model)
     if views != "all" and int(views) > AUGMENTATIONS[augment]:
         raise InputError(
             f"{model}: trained with --augment {augment}, which allows --views up to "
             f"{AUGMENTATIONS[augment]}: the network has not seen other flips and rotations. "
             f"Received: --views {views}"
         )
-    images = _data(folder, output, skip_broken, white).augmented(augment)
-    images = images.with_classes(classifier.classes)
+    images = _data(folder, output, skip_broken, white).augmented(augment).with_classes(classes)
+    count = images.views if views == "all" else int(views)
     if split_file or folder is None:
+        from alexnet_lib.images.splits import UCMERCED_SPLIT, apply_split, read_split
+
         path = split_file or UCMERCED_SPLIT
         with prefix_errors(path):
             subsets = apply_split(images, read_split(path))
@@ -344,44 +334,16 @@ def evaluate(folder, skip_broken, white, model, split_file, views, output):
         subset = next(name for name in ("test", "validation", "train") if name in images.given)
         images = images.subset([i for i, name in enumerate(images.given) if name == subset])
         say(f"{folder}: only its {subset} images are taken.")
-    result = evaluate(classifier.model, images, images.views if views == "all" else int(views))
+    if len(images) * count <= FEW_IMAGES:
+        from alexnet_lib.finetuning.evaluation import evaluate_files
+
+        result = evaluate_files(weights, images, count)
+    else:
+        import_tensorflow()
+        from alexnet_lib.finetuning.classifier import load_classifier
+        from alexnet_lib.finetuning.evaluation import evaluate
+
+        result = evaluate(load_classifier(model).model, images, count)
     _show(result)
     if output is not None:
         result.write(output)
-
-
-@click.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@_model_option
-@click.option("--imagenet", is_flag=True, help="Use BVLC's official weights and their classes.")
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1))
-@click.option(
-    "--mean", help="What to subtract instead of ImageNet's mean: a .binaryproto, or B,G,R."
-)
-def predict(images, model, imagenet, top, mean):
-    """Name the most probable classes of IMAGES.
-
-    \b
-    Examples:
-      python -m alexnet_lib predict field.png harbour.tif
-      python -m alexnet_lib predict -m runs/mine photograph.jpg
-      python -m alexnet_lib predict --imagenet cat.jpg --top 3
-    """  # noqa: D301 - click wants the character
-    import_tensorflow()
-    from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input, read_image
-    from alexnet_lib.port.alexnet import AlexNet, imagenet_classes
-
-    if imagenet and model:
-        raise click.UsageError("--imagenet and --model exclude each other.")
-    mean = read_mean_option(mean) if mean else IMAGENET_MEAN
-    batches = [preprocess_input(read_image(path), "stretch", mean=mean) for path in images]
-    if imagenet:
-        network = AlexNet("imagenet")
-        classes = [names.split(",")[0] for _, names in imagenet_classes()]
-    else:
-        network, classes = _classifier(model)
-    for path, batch in zip(images, batches, strict=True):
-        probabilities = network(batch, training=False).numpy()[0]
-        click.echo(path)
-        for index in (-probabilities).argsort(kind="stable")[:top]:
-            click.echo(f"  {probabilities[index]:7.2%}  {classes[index]}")

@@ -1,10 +1,11 @@
 """What training and evaluation ask of data: images in a folder and cached features both answer."""
 
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from alexnet_lib.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["AUGMENTATIONS", "VIEWS", "Data", "check_augmentation", "default_augmentation"]
 
@@ -57,7 +58,7 @@ class Data(Protocol):
     """
 
     names: tuple[str, ...]
-    labels: np.ndarray
+    labels: "np.ndarray"
     classes: tuple[str, ...]
     layer: str | None
     augment: str
