@@ -140,6 +140,7 @@ def copy_classes(source, *targets):
         (("train", "val", "test"), ("train", "validation", "test")),
         (("Training", "VALID", "testing"), ("train", "validation", "test")),
         (("TRAIN", "test"), ("train", "test")),
+        (("training_set", "Test images"), ("train", "test")),
         (("train", "validation"), ("train", "validation")),
     ],
 )
@@ -149,7 +150,7 @@ def test_folders_of_train_and_test_are_the_split(folder, tmp_path, names, subset
     images = read_folder(data)
     assert images.classes == ("a", "b", "c")
     assert len(images) == len(set(images.names)) == 9 * len(names)
-    assert images.names[0] == f"{sorted(names)[0]}/a/a0"
+    assert images.names[0] == f"{min(names)}/a/a0"
     for name, file, label, subset in zip(
         images.names, images.files, images.labels, images.given, strict=True
     ):
