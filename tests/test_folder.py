@@ -9,10 +9,14 @@ import cv2
 import numpy as np
 import pytest
 from running import run_command
-from small import deal, write_noise
+from small import deal, small_network, write_noise
 
-from alexnet_lib.finetuning import runs
+from alexnet_lib.finetuning import classifier, evaluation, runs
+from alexnet_lib.images import folder as module
+from alexnet_lib.images.batches import image_dataset
+from alexnet_lib.images.features import compute_features
 from alexnet_lib.images.folder import duplicate_groups, find_ucmerced, read_folder
+from alexnet_lib.images.records import write_records
 from alexnet_lib.images.splits import read_split, write_split
 
 
@@ -340,6 +344,62 @@ def test_classes_too_small_to_be_tested_are_named(folder, tmp_path, monkeypatch)
         "no validation image of a, b, c",
         "no test image of a, b, c",
     ]
+
+
+def test_evaluate_takes_the_folders_own_test_images(folder, tmp_path, monkeypatch):
+    """A class that the test lacks keeps its number; a list is judged as a whole."""
+    tested = []
+
+    def judge(weights, images, views):
+        tested.append((images.names, images.labels.tolist(), images.classes))
+        probabilities = np.eye(4, dtype=np.float32)[images.labels]
+        return evaluation.Evaluation(images.labels, probabilities, images.classes, images.names)
+
+    classes = ("a", "aa", "b", "c")
+    monkeypatch.setattr(classifier, "find_classifier", lambda path: (path, None))
+    monkeypatch.setattr(classifier, "read_classifier", lambda _: ({}, classes))
+    monkeypatch.setattr(classifier, "classifier_augmentation", lambda _: "none")
+    monkeypatch.setattr(evaluation, "evaluate_files", judge)
+    data = tmp_path / "whole"
+    copy_classes(folder, data / "train", data / "test", data / "val")
+    shutil.rmtree(data / "test" / "b")
+    (folder / "list.csv").write_text("file,class\na/a0.png,c\nb/b1.png,aa\n")
+    arguments = ("-m", folder / "a" / "a0.png")
+    result = run_command("evaluate", data, *arguments)
+    assert result.exit_code == 0, result.output
+    assert "only its test images are taken" in result.output
+    names = tuple(f"test/{name}/{name}{i}" for name in "ac" for i in range(3))
+    assert tested.pop() == (names, [0, 0, 0, 3, 3, 3], classes)
+    (data / "test").rename(tmp_path / "test")
+    assert "only its validation images" in run_command("evaluate", data, *arguments).output
+    assert len(tested.pop()[0]) == 9
+    result = run_command("evaluate", folder / "list.csv", *arguments, "-o", folder / "tables")
+    assert tested.pop()[:2] == (("a/c/a0", "b/aa/b1"), [3, 1])
+    assert (folder / "tables" / "predictions.csv").is_file()
+
+
+def test_whatever_reads_pixels_uses_the_images_white(folder, tmp_path, monkeypatch):
+    seen = []
+
+    def read(path, white=None):
+        seen.append(white)
+        return cv2.imread(str(path))
+
+    monkeypatch.setattr(module, "read_image", read)
+    images = read_folder(folder, white=4095).subset([0, 4, 8])
+    weights, _ = classifier.read_classifier()
+    for use in (
+        lambda: duplicate_groups(images),
+        lambda: list(image_dataset(images)),
+        lambda: list(images.view_batches(2, 2)),
+        lambda: write_records(tmp_path, images, shards=1),
+        lambda: evaluation.evaluate_files(weights, images),
+    ):
+        seen.clear()
+        use()
+        assert seen == [4095] * 3
+    assert compute_features(small_network(), images, progress=False).white == 4095
+    assert read_folder(folder).white is None
 
 
 def test_duplicates_are_of_pixels(folder):
