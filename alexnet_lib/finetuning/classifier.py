@@ -89,7 +89,7 @@ def read_classifier(path=UCMERCED_CLASSIFIER):
                 "run's classifier.npz; `AlexNet` loads the weights alone"
             )
         classes = tuple(map(str, file["classes"]))
-        weights = {name: file[name] for name in file.files if "/" in name}
+        weights = {name: file[name] for name in file if "/" in name}
     with prefix_errors(path):
         weights = check_weights(weights)
         if len(classes) != (outputs := weights["fc8/bias"].size):
