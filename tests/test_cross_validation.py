@@ -187,7 +187,7 @@ def test_a_users_mistake_gets_a_line_and_no_traceback(folder, weights, tmp_path,
         (["predict", "-m", weights, next((folder / "dark").iterdir())], "any.npz: expected a clas"),
         (["evaluate", folder], "expected folders of the model's classes, agricultural"),
         (["predict", "-m", cut, next((folder / "dark").iterdir())], "cut.npz: expected a clas"),
-        (["predict", "-m", tmp_path, tmp_path / "text.png"], "text.png"),
+        (["predict", tmp_path / "text.png"], "text.png"),
         (["predict", "-m", tmp_path, tmp_path / "absent.png"], "absent.png"),
     ):
         result = run_command(*arguments)

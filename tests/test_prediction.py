@@ -154,10 +154,10 @@ def test_a_process_prints_the_answer_alone(pictures, tmp_path):
     assert first == str(pictures / "river.webp")
     assert float(answer.split("%")[0]) > 0
     assert answer.split()[-1] in read_classifier()[1]
-    assert second == rf"{tmp_path}/caf\udce9.png"
+    assert second == rf"{tmp_path}/caf\xe9.png"
     table = process("predict", "--csv", "-", os.fsdecode(odd))
     assert (table.returncode, table.stderr) == (0, b"")
-    assert rb"caf\udce9.png,1," in table.stdout
+    assert rb"caf\xe9.png,1," in table.stdout
 
 
 def test_a_closed_pipe_ends_quietly(pictures):
@@ -193,7 +193,8 @@ def test_a_folder_stands_for_its_images(pictures, tmp_path):
     write_image(tmp_path / "deep" / "er" / "a\nb.png", draw_scene("river", 0))
     write_image(tmp_path / "plain", draw_scene("river", 1))
     write_image(tmp_path / ".hidden.png", draw_scene("river", 2))
-    (tmp_path / "labels.txt").write_text("a list")
+    for name in ("labels.txt", "Thumbs.db", "deep/desktop.ini", "deep/._a.jpg"):
+        (tmp_path / name).write_text("no image")
     result = run_command("predict", tmp_path, "--top", 1)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines()[::2] == [rf"{tmp_path}/deep/er/a\nb.png", f"{tmp_path}/plain"]
@@ -281,10 +282,11 @@ def test_neither_help_nor_a_mistake_loads_what_takes_long(tmp_path):
         for name in ("finetune", "crossval"):
             status, shown = run(name, nowhere, "-o", f"{folder}/run", "--weights", weights)
             assert (status, nowhere in shown) == (1, True), shown
+        status, shown = run("predict", nowhere)
+        assert (status, nowhere in shown) == (1, True)
         print("light:", loaded("numpy", "cv2", *slow))
         for arguments, said in (
             (("predict", text), "text.png"),
-            (("predict", nowhere), nowhere),
             (("predict", "-m", folder, text), "classifier.npz"),
             (("predict", "-m", weights, text), "some.caffemodel"),
             (("evaluate", nowhere), nowhere),
