@@ -351,7 +351,7 @@ def test_evaluate_takes_the_folders_own_test_images(folder, tmp_path, monkeypatc
     tested = []
 
     def judge(weights, images, views):
-        tested.append((images.names, images.labels.tolist(), images.classes))
+        tested.append((images.names, images.labels.tolist(), images.classes, images.white))
         probabilities = np.eye(4, dtype=np.float32)[images.labels]
         return evaluation.Evaluation(images.labels, probabilities, images.classes, images.names)
 
@@ -359,7 +359,9 @@ def test_evaluate_takes_the_folders_own_test_images(folder, tmp_path, monkeypatc
     monkeypatch.setattr(classifier, "find_classifier", lambda path: (path, None))
     monkeypatch.setattr(classifier, "read_classifier", lambda _: ({}, classes))
     monkeypatch.setattr(classifier, "classifier_augmentation", lambda _: "none")
+    monkeypatch.setattr(classifier, "classifier_white", lambda _: 4095)
     monkeypatch.setattr(evaluation, "evaluate_files", judge)
+    monkeypatch.setattr(module, "read_image", lambda path, white=None: cv2.imread(str(path)))
     data = tmp_path / "whole"
     copy_classes(folder, data / "train", data / "test", data / "val")
     shutil.rmtree(data / "test" / "b")
@@ -369,12 +371,13 @@ def test_evaluate_takes_the_folders_own_test_images(folder, tmp_path, monkeypatc
     assert result.exit_code == 0, result.output
     assert "only its test images are taken" in result.output
     names = tuple(f"test/{name}/{name}{i}" for name in "ac" for i in range(3))
-    assert tested.pop() == (names, [0, 0, 0, 3, 3, 3], classes)
+    assert tested.pop() == (names, [0, 0, 0, 3, 3, 3], classes, 4095)
     (data / "test").rename(tmp_path / "test")
     assert "only its validation images" in run_command("evaluate", data, *arguments).output
     assert len(tested.pop()[0]) == 9
-    result = run_command("evaluate", folder / "list.csv", *arguments, "-o", folder / "tables")
-    assert tested.pop()[:2] == (("a/c/a0", "b/aa/b1"), [3, 1])
+    arguments = (*arguments, "-o", folder / "tables", "--white", 1023)
+    result = run_command("evaluate", folder / "list.csv", *arguments)
+    assert tested.pop() == (("a/c/a0", "b/aa/b1"), [3, 1], classes, 1023)
     assert (folder / "tables" / "predictions.csv").is_file()
 
 

@@ -196,7 +196,7 @@ def train_classifier(
         if not replicas.chief:
             return None
         classifier = Classifier(model, images.classes)
-        save_classifier(folder / "classifier.npz", classifier, dtype, images.augment)
+        save_classifier(folder / "classifier.npz", classifier, dtype, images.augment, images.white)
         return evaluate(model, sources[-1].subset(part["test"]))
 
 
