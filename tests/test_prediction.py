@@ -15,7 +15,7 @@ from small import write_image
 from alexnet_lib import files
 from alexnet_lib.caffe.caffemodel import write_caffemodel
 from alexnet_lib.errors import InputError
-from alexnet_lib.finetuning import prediction
+from alexnet_lib.finetuning import classifier, prediction
 from alexnet_lib.finetuning.classifier import load_classifier, read_classifier
 from alexnet_lib.finetuning.evaluation import evaluate, evaluate_files
 from alexnet_lib.finetuning.prediction import classify
@@ -306,3 +306,17 @@ def test_neither_help_nor_a_mistake_loads_what_takes_long(tmp_path):
         PYTHONPATH=str(ROOT),
     )
     assert written.splitlines() == ["light: []", "whole: []"], written
+
+
+def test_predict_reads_with_the_classifiers_white(pictures, monkeypatch):
+    seen = []
+
+    def answer(weights, files, mean, read):
+        seen.append(read.keywords["white"])
+        return iter([(path, np.zeros(21)) for path in files])
+
+    monkeypatch.setattr(prediction, "classify", answer)
+    monkeypatch.setattr(classifier, "classifier_white", lambda _: 4095.0)
+    assert run_command("predict", pictures).exit_code == 0
+    assert run_command("predict", pictures, "--white", 1.0).exit_code == 0
+    assert seen == [4095, 1]

@@ -69,7 +69,7 @@ class Checkpoint:
             paths.append(self.folder / "epochs" / f"{row['epoch']:03d}.npz")
         for path in paths:
             classifier = Classifier(self.trainer.model, self.data.classes)
-            save_classifier(path, classifier, augment=self.data.augment)
+            save_classifier(path, classifier, augment=self.data.augment, white=self.data.white)
         write_csv(self.folder / "history.csv", pd.DataFrame(history))
         with tf.summary.create_file_writer(str(self.folder / "tensorboard")).as_default():
             for name in row.keys() - {"epoch"}:

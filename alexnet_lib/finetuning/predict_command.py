@@ -44,7 +44,8 @@ def classifier_file(path):
 @click.option(
     "--white",
     type=click.FloatRange(min=0, min_open=True),
-    help="The value of white in images of more than 8 bits, such as 4095 for 12 bits.",
+    help="The value of white in images of more than 8 bits, such as 4095 for 12 bits; by default "
+    "that of the training.",
 )
 @click.option(
     "--csv", "table", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
@@ -75,7 +76,8 @@ def predict(images, model, imagenet, top, mean, white, table):
         from alexnet_lib.images.preprocessing import IMAGENET_MEAN, read_image
 
         mean = read_mean_option(mean) if mean else IMAGENET_MEAN
-        weights, classes = _network(model, imagenet)
+        weights, classes, known = _network(model, imagenet)
+        white = white or known
         read = functools.partial(read_image, white=white) if white else read_image
         results = classify(weights, files, mean, read=read)
         results = _with_bar(results, len(files), table)
@@ -85,11 +87,12 @@ def predict(images, model, imagenet, top, mean, white, table):
 
 
 def _network(model, imagenet):
-    """Return the arrays and the classes of the network that the options name."""
-    from alexnet_lib.finetuning.classifier import read_classifier
+    """Return the arrays, the classes and the white of the network that the options name."""
+    from alexnet_lib.finetuning.classifier import classifier_white, read_classifier
 
     if not imagenet:
-        return read_classifier(classifier_file(model))
+        path = classifier_file(model)
+        return *read_classifier(path), classifier_white(path)
     from alexnet_lib.files import find_imagenet_weights, prefix_errors
     from alexnet_lib.port.alexnet_files import imagenet_classes, read_alexnet
     from alexnet_lib.port.inference import check_weights
@@ -98,7 +101,7 @@ def _network(model, imagenet):
     weights = read_alexnet(path)
     with prefix_errors(path):
         weights = check_weights(weights)
-    return weights, [names.split(",")[0] for _, names in imagenet_classes()]
+    return weights, [names.split(",")[0] for _, names in imagenet_classes()], None
 
 
 def _with_bar(results, total, table):

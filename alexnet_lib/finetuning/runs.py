@@ -174,8 +174,8 @@ def train_classifier(
         path = folder / "split.csv"
         if path.exists() and read_split(path) != subset_of:
             raise InputError(
-                f"{path}: split of another run, with other images or another seed. Choose another "
-                "folder, or remove this one to start anew"
+                f"{path}: split of another run, with other images, fractions or another seed. "
+                "Choose another folder, or remove this one to start anew"
             )
         if replicas.chief:
             write_settings(folder, settings)
@@ -196,7 +196,7 @@ def train_classifier(
         if not replicas.chief:
             return None
         classifier = Classifier(model, images.classes)
-        save_classifier(folder / "classifier.npz", classifier, dtype, images.augment)
+        save_classifier(folder / "classifier.npz", classifier, dtype, images.augment, images.white)
         return evaluate(model, sources[-1].subset(part["test"]))
 
 
