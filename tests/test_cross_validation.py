@@ -133,6 +133,10 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     for name in ("classifier.npz", "settings.json", "split.csv", "history.csv", "best.npz"):
         assert (output / name).is_file(), name
     assert len(pd.read_csv(output / "history.csv")) == 2
+    assert "augment mirror: images are shown left-right too. Take --augment none" in first.output
+    settings = json.loads((output / "settings.json").read_text())
+    assert (settings["augment"], settings["classes"]) == ("mirror", ["dark", "light"])
+    assert settings["recipes"][0]["class_weights"] == "none"
     kept = (output / "split.csv").read_bytes()
     other = run_command(*options, "--seed", 1)
     assert "run: results of another run: differs in seed: 0 in the folder, 1 asked" in other.output
@@ -152,7 +156,16 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     assert judged.output.splitlines()[0] in again.output
     assert len(pd.read_csv(tables / "predictions.csv")) == 2
     assert pd.read_csv(tables / "confusion_matrix.csv")[["dark", "light"]].to_numpy().sum() == 2
-    assert "on 20 images" in run_command("evaluate", folder, "-m", output / "classifier.npz").output
+    judged = run_command("evaluate", folder, "-m", output / "classifier.npz", "--views", "8")
+    assert "classifier.npz: trained with --augment mirror, which allows --views up to 2" in (
+        judged.output
+    )
+    # As if the run had not ended: its best epoch is what classifier.npz would be.
+    (output / "classifier.npz").unlink()
+    judged = run_command("evaluate", folder, "-m", output, "--views", "all")
+    assert judged.exit_code == 0, judged.output
+    assert "best.npz: the run has stored no classifier.npz yet" in judged.output
+    assert "on 20 images" in judged.output
     (tmp_path / "train.csv").write_bytes(kept.replace(b",test", b",train"))
     judged = run_command("evaluate", folder, "-m", output, "--split", tmp_path / "train.csv")
     assert "train.csv: expected test images, found only train, validation" in judged.output

@@ -54,8 +54,10 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
     data = data.augmented(augment or data.augment)
     check_views(data, views)
     stages, fold_of = stages_of(recipe), k_folds(data.labels, groups, k, seed)
-    about = {name: getattr(data, name) for name in ("augment", "white") if hasattr(data, name)}
-    about = settings_of(stages, seed, fc_units, weights, **about) | {"k": k, "views": views}
+    about = settings_of(stages, seed, fc_units, weights, augment=data.augment) | {
+        "k": k,
+        "views": views,
+    }
     about["folds_sha1"] = hashlib.sha1(
         json.dumps([data.names, fold_of.tolist()]).encode()
     ).hexdigest()

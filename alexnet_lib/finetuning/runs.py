@@ -155,8 +155,10 @@ def train_classifier(
     replicas = Replicas(strategy)
     images = images.augmented(augment or images.augment)
     stages = stages_of(recipe)
-    about = {name: getattr(images, name) for name in ("augment", "white") if hasattr(images, name)}
-    settings = settings_of(stages, seed, fc_units, weights, **about, classes=images.classes)
+    about = {"augment": images.augment, "classes": images.classes}
+    if isinstance(split_by, (tuple, list)):
+        about["fractions"] = split_by
+    settings = settings_of(stages, seed, fc_units, weights, **about)
     check_run(folder, settings)
     subset_of = _split(images, split_by, seed)
     part = apply_split(images, subset_of)
