@@ -260,7 +260,7 @@ def evaluate(folder, model, split_file, views, output):
     \b
     Examples:
       python -m alexnet_lib evaluate
-      python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views 8
+      python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views all
     """  # noqa: D301 - click wants the character
     import_tensorflow()
     from alexnet_lib.finetuning.classifier import classifier_augmentation, load_classifier

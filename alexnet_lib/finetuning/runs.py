@@ -32,7 +32,7 @@ __all__ = ["data_of_stages", "fresh_model", "train_classifier", "train_stages"]
 AUGMENTED = {
     "none": "augment none: images are shown as they are",
     "mirror": "augment mirror: images are shown left-right too. Take --augment none if left and "
-    "right differ, as in arrows or text",
+    "right differ, as in arrows or text; --augment aerial for images from above",
     "aerial": "augment aerial: images are shown in all flips and rotations. Take --augment mirror "
     "if up and down differ, --augment none if left and right do too, as in arrows or text",
 }
