@@ -306,7 +306,7 @@ def evaluate(folder, skip_broken, white, model, split_file, views, output):
     \b
     Examples:
       python -m alexnet_lib evaluate
-      python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views 8
+      python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views all
     """  # noqa: D301 - click wants the character
     from alexnet_lib.finetuning.classifier import (
         classifier_augmentation,

@@ -48,8 +48,7 @@ def differences(found, asked, epochs=False):
         asked: the same of a new run. Of recipes the last ones are compared, field by field.
         epochs: compare the recipes' epochs too; a run may get more.
     """
-    found, asked = FORMERLY | found, json.loads(json.dumps(asked))
-    lines = []
+    asked, lines = json.loads(json.dumps(asked)), []
     for name in asked.keys() & found.keys():
         old, new = found[name], asked[name]
         if name == "recipes":
@@ -120,7 +119,7 @@ def check_run(folder, asked):
             if not lines:
                 check_epochs(path, len(history), recipe["epochs"])
     if trained:
-        lines += differences(_stored(folder), asked)
+        lines += differences(FORMERLY | _stored(folder), asked)
     if lines:
         raise InputError(
             f"{folder}: results of another run: differs in {'; '.join(dict.fromkeys(lines))}. "
@@ -180,7 +179,7 @@ def check_folds(folder, asked):
     for found in table[[name for name in texts if name in table]].to_dict("records"):
         try:
             found["recipes"] = json.loads(found["recipes"])
-            lines += differences(found, texts, epochs=True)
+            lines += differences(FORMERLY | found, texts, epochs=True)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: expected recipes as JSON: {error}") from error
     if lines:
