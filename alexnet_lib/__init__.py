@@ -35,7 +35,7 @@ _HOME_OF = {
     "prove": "port.prove",
     "read_caffemodel": "caffe.caffemodel",
     "read_folder": "images.folder",
-    "read_image": "images.preprocessing",
+    "read_image": "images.reading",
     "save_classifier": "finetuning.classifier",
     "save_npz": "port.layouts",
     "tensorflow_to_caffe": "port.layouts",

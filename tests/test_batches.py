@@ -10,7 +10,8 @@ from small import write_image
 
 from alexnet_lib.images.batches import augment, eight_views, image_dataset, record_dataset
 from alexnet_lib.images.folder import read_folder
-from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input, read_image
+from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input
+from alexnet_lib.images.reading import read_image
 from alexnet_lib.images.records import write_records
 
 COUNT = 11

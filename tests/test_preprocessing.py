@@ -1,12 +1,9 @@
 """The pre-processing contract, and its refusal of what would be silently wrong."""
 
-import zlib
-
-import cv2
 import numpy as np
 import pytest
 
-from alexnet_lib.images.preprocessing import preprocess_input, read_image
+from alexnet_lib.images.preprocessing import preprocess_input
 
 MEAN = (104.00699, 116.66877, 122.67891)  # of ImageNet: blue, green, red
 
@@ -85,35 +82,3 @@ def test_caffe_crop_is_centred():
 def test_wrong_input_is_refused(images, options, message):
     with pytest.raises(ValueError, match=message):
         preprocess_input(images, **options)
-
-
-def test_read_image(tmp_path):
-    image = picture(20, 30)
-    for name in ("a.png", "b.tif", "c.webp", "no ending"):
-        encoded = cv2.imencode(".png" if "." not in name else name[1:], image, [])[1]
-        (tmp_path / name).write_bytes(encoded.tobytes())
-        assert read_image(tmp_path / name).shape == (20, 30, 3)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
-
-
-def test_what_is_too_large_for_opencv_is_named(tmp_path):
-    """A PNG whose head says 40,000 by 40,000 pixels."""
-    size = (40_000).to_bytes(4, "big")
-    head = b"IHDR" + 2 * size + bytes([8, 2, 0, 0, 0])
-    chunks = [head, b"IDAT" + zlib.compress(b""), b"IEND"]
-    png = b"\x89PNG\r\n\x1a\n" + b"".join(
-        (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
-        for chunk in chunks
-    )
-    (tmp_path / "mosaic.png").write_bytes(png)
-    with pytest.raises(ValueError, match=r"mosaic\.png: OpenCV cannot decode"):
-        read_image(tmp_path / "mosaic.png")
-
-
-@pytest.mark.parametrize("content", [b"", b"not an image"])
-def test_what_is_no_image_is_named(content, tmp_path):
-    (tmp_path / "broken.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"broken\.png: expected an image file, found \d+ bytes"):
-        read_image(tmp_path / "broken.png")
-    with pytest.raises(FileNotFoundError, match="absent"):
-        read_image(tmp_path / "absent.png")

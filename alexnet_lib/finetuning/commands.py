@@ -249,7 +249,8 @@ def predict(images, model, imagenet, top, mean):
       python -m alexnet_lib predict --imagenet cat.jpg --top 3
     """  # noqa: D301 - click wants the character
     import_tensorflow()
-    from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input, read_image
+    from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input
+    from alexnet_lib.images.reading import read_image
     from alexnet_lib.port.alexnet import AlexNet, imagenet_classes
 
     if imagenet and model:

@@ -14,9 +14,9 @@ from alexnet_lib.images.preprocessing import (
     IMAGENET_MEAN,
     RESIZES,
     SHORT_SIDE,
-    read_image,
     resize_image,
 )
+from alexnet_lib.images.reading import read_image
 from alexnet_lib.images.records import PARALLEL, check_records, seed_pair, shuffle, stream_records
 from alexnet_lib.port.architecture import INPUT_SIZE
 

@@ -17,7 +17,7 @@ import numpy as np
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import data_directory, in_threads
 from alexnet_lib.images.data import VIEWS
-from alexnet_lib.images.preprocessing import read_image
+from alexnet_lib.images.reading import read_image
 
 __all__ = ["Images", "duplicate_groups", "find_ucmerced", "read_folder"]
 

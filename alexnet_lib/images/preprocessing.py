@@ -6,36 +6,13 @@ import numpy as np
 from alexnet_lib.errors import InputError
 from alexnet_lib.port.architecture import INPUT_SIZE
 
-__all__ = ["IMAGENET_MEAN", "RESIZES", "preprocess_input", "read_image", "resize_image"]
+__all__ = ["IMAGENET_MEAN", "RESIZES", "preprocess_input", "resize_image"]
 
 #: ImageNet's mean colour, 0-255, in the order blue, green, red (BVLC/caffe, ilsvrc12).
 IMAGENET_MEAN = np.array([104.00699, 116.66877, 122.67891], np.float32)
 SHORT_SIDE = 256
 #: The ways of `preprocess_input` to bring an image to the input size.
 RESIZES = ("stretch", "center", "caffe")
-
-
-def read_image(path):
-    """Read an image file in any format that OpenCV decodes.
-
-    Returns:
-        uint8 array (height, width, 3), BGR.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file cannot be decoded as an image or is too large for OpenCV.
-    """
-    # Not cv2.imread: it returns None for every error and cannot open some paths on Windows.
-    data = np.fromfile(path, np.uint8)
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error as error:  # such as more than 2**30 pixels
-        raise InputError(f"{path}: OpenCV cannot decode this image: {error.err}") from error
-    if image is None:
-        raise InputError(
-            f"{path}: expected an image file, found {data.size} bytes of something else"
-        )
-    return image
 
 
 def preprocess_input(images, resize=None, channels="bgr", mean=IMAGENET_MEAN):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import atomic_path, in_threads
-from alexnet_lib.images.preprocessing import read_image
+from alexnet_lib.images.reading import read_image
 
 __all__ = ["check_records", "read_records", "stream_records", "write_records"]
 

@@ -204,7 +204,8 @@ def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean):
 
 def _photograph(sources, options, image, mean):
     """Return a photograph as the network's only input, channels last."""
-    from alexnet_lib.images.preprocessing import image_of_size, read_image
+    from alexnet_lib.images.preprocessing import image_of_size
+    from alexnet_lib.images.reading import read_image
     from alexnet_lib.port.network import read_network
 
     net, _ = read_network(*sources, options["input_shape"], options["stop_at"], options["rename"])
