@@ -158,6 +158,7 @@ def transparent_images():
     gray = np.full((16, 16), 80, np.uint8)
     gray[:, :8] = 7
     wide = half_transparent().astype(np.uint16) * 257
+    wide[wide == 80 * 257] = 40560
     red = struct.pack(">3H", 255, 0, 0)
     return {
         "RGBA PNG": saved(rgba, "PNG"),
@@ -168,8 +169,8 @@ def transparent_images():
         "palette GIF": saved(rgba, "GIF"),
         "gray PNG with tRNS": png(gray, 0, chunk(b"tRNS", struct.pack(">H", 7))),
         "RGB PNG with tRNS": png(half_transparent()[..., :3], 2, chunk(b"tRNS", red)),
-        "16-bit RGBA PNG": png(wide + (wide == 20560) * 20000, 6),
-        "16-bit RGBA TIFF": tiff(wide + (wide == 20560) * 20000, 2, extra=[2]),
+        "16-bit RGBA PNG": png(wide, 6),
+        "16-bit RGBA TIFF": tiff(wide, 2, extra=[2]),
         "16-bit gray PNG with tRNS": png(
             np.where(gray == 7, 7, 40560).astype(np.uint16), 0, chunk(b"tRNS", struct.pack(">H", 7))
         ),
@@ -352,8 +353,10 @@ def test_a_jpeg_with_zeros_inside_is_damaged(options, tmp_path, capfd):
     """Wherever they are; half of these decode without a remark of libjpeg."""
     data = saved(pil(photograph(256, 256)), "JPEG", **options)
     first = data.index(b"\xff\xda") + 14
+    if "progressive" in options:  # its last scan: zeros may be meant in those of the means
+        first = data.rindex(b"\xff\xda") + 14
     for start in np.linspace(first, len(data) - 70, 40).astype(int):
-        for length in (16, 64):
+        for length in (32, 64) if "progressive" in options else (16, 64):
             with pytest.raises(ValueError, match=r"file\.bin: a JPEG file that is damaged"):
                 read(tmp_path, damaged(data, start, bytes(length)))
     assert capfd.readouterr().err == ""
@@ -418,7 +421,7 @@ def test_a_png_whose_checksum_is_wrong_is_damaged(tmp_path):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"", "found an empty one: get the file again"),
+        (b"", "an empty file: get the file again"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "run `git lfs pull`"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "HEIC photograph: convert it to JPEG or PNG"),
         (b"\0\0\0\x18ftypisom\0\0\2\0", r"a video \(MP4 or MOV\): write the frames"),
@@ -462,10 +465,7 @@ def test_what_is_too_large_is_named(form, tmp_path):
         read(tmp_path, bytes(data))
 
 
-def test_pil_images_that_cannot_be_converted_are_named():
-    lab = Image.new("LAB", (8, 8))
-    with pytest.raises(ValueError, match=r"mode LAB, .*convert it to RGB"):
-        image_pixels(lab)
+def test_pil_images_of_more_than_8_bits_need_white():
     with pytest.raises(ValueError, match="white can be any value"):
         image_pixels(Image.fromarray(np.full((8, 8), 0.5, np.float32)))
     values = Image.fromarray(np.full((8, 8), 2000, np.uint16))

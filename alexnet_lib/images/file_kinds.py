@@ -71,7 +71,7 @@ def image_format(data):
         if re.match(start, data, re.DOTALL):
             return name
     if not data:
-        raise InputError("expected an image file, found an empty one: get the file again")
+        raise InputError("expected an image file, found an empty file: get the file again")
     for start, what, remedy in _OTHERS:
         if re.match(start, data, re.DOTALL):
             raise InputError(f"expected an image file, found {what}: {remedy}")

@@ -4,7 +4,8 @@ A JPEG has no checksum. libjpeg notices what does not add up, such as data that 
 `simplejpeg` turns its remark into an error. But Huffman codes fall back into step after damage, so
 half of the files with a short run of zeros decode without a remark. Such a run, which disks and
 downloads leave where a block is missing, is looked for in the coded data: in a picture's codes it
-stands for dozens of equal coefficients in a row, unless zeros are the code of a flat block.
+stands for dozens of equal coefficients in a row, unless zeros are the code of a flat block. Damage
+of a few bytes may stay unseen.
 """
 
 import cv2

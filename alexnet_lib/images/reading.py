@@ -51,7 +51,7 @@ _DEEP_MODES = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I;16N": 65535, "I
 
 # A PPM image whose largest value is 65535; smaller ones are taken at their word.
 _PPM_16 = re.compile(rb"P[36](\s+(#.*\n)?\s*\d+){2}\s+(#.*\n)?\s*65535\s")
-_opencv_log = threading.Lock()  # its level is one for all threads
+_quiet = {"lock": threading.Lock(), "users": 0}  # of `_opencv_quiet`
 
 
 def read_image(path, white=None):
@@ -94,7 +94,7 @@ def image_pixels(image, white=None):
         uint8 array (height, width, 3), BGR.
 
     Raises:
-        ValueError: for an image that is damaged or cannot be converted to RGB.
+        ValueError: for an image that is damaged, or whose white is not known.
     """
     with _damage_named(image.format or "PIL image's"):
         image.load()
@@ -104,20 +104,14 @@ def image_pixels(image, white=None):
         alpha = None if transparent is None else values != transparent
         full = 65535 if image.format == "PPM" else _DEEP_MODES[image.mode]
         return _turn(deep_pixels(values, white, full, alpha), _orientation(image))
-    try:
-        if image.mode == "La":
-            image = image.convert("LA")
-        if image.has_transparency_data:
-            layer = image.convert("RGBA")
-            rgb = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer)
-        else:
-            rgb = image
-        pixels = cv2.cvtColor(np.asarray(rgb.convert("RGB")), cv2.COLOR_RGB2BGR)
-    except ValueError as error:
-        raise InputError(
-            f"an image of mode {image.mode}, which Pillow does not convert ({error}): convert it "
-            "to RGB"
-        ) from error
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        rgb = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer)
+    else:
+        rgb = image
+    pixels = cv2.cvtColor(np.asarray(rgb.convert("RGB")), cv2.COLOR_RGB2BGR)
     return _turn(pixels, _orientation(image))
 
 
@@ -139,9 +133,12 @@ def _decode(data, white):
     if kind in ("PFM", "Radiance HDR"):
         return deep_pixels(_opencv_values(data, kind), white, None)
     layout = tiff_layout(data) if kind == "TIFF" else None
-    image = _open(data, kind) if layout is None or not layout.deep else None
-    if image is None:  # Pillow drops half of the bits, or refuses
+    if layout and layout.deep:  # Pillow drops half of the bits, or refuses
         return _deep_bands(data, kind, white, layout)
+    image = _open(data, kind)
+    if layout and layout.plain:  # Pillow's decoder writes to stderr
+        pixels = _opencv_values(data, kind)
+        return pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     with _damage_named(kind):
         if kind == "JPEG":
             return _turn(decode_jpeg(data), _orientation(image))
@@ -196,7 +193,7 @@ def _deep_bands(data, kind, white, layout=None):
     values = _opencv_values(data, kind)
     bands = values.shape[2] if values.ndim == 3 else 1
     if layout is None:
-        layout = TiffLayout(True, bands, 65535, alpha=bands == 4)
+        layout = TiffLayout(True, False, bands, 65535, alpha=bands == 4)
     if bands != layout.bands:
         raise InputError(f"a {kind} file of which {bands} of {layout.bands} bands were decoded")
     alpha = None
@@ -214,18 +211,29 @@ def _deep_bands(data, kind, white, layout=None):
 
 
 def _opencv_values(data, kind):
-    """Return an image as it is stored; OpenCV's log, which names no file, is kept off stderr."""
+    """Return an image as it is stored, by OpenCV."""
+    with _opencv_quiet(), _damage_named(kind):
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if values is None:
+            raise ValueError("OpenCV cannot decode it")
+        return values
+
+
+@contextlib.contextmanager
+def _opencv_quiet():
+    """Keep OpenCV's log, which names no file, off stderr; its level is one for all threads."""
     logging = cv2.utils.logging
-    with _opencv_log:
-        level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-        try:
-            with _damage_named(kind):
-                values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-                if values is None:
-                    raise ValueError("OpenCV cannot decode it")
-                return values
-        finally:
-            logging.setLogLevel(level)
+    with _quiet["lock"]:
+        if not _quiet["users"]:
+            _quiet["level"] = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+        _quiet["users"] += 1
+    try:
+        yield
+    finally:
+        with _quiet["lock"]:
+            _quiet["users"] -= 1
+            if not _quiet["users"]:
+                logging.setLogLevel(_quiet["level"])
 
 
 def _orientation(image):

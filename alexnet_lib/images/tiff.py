@@ -1,9 +1,7 @@
 """What a TIFF file says about its bands, which decoders drop or mix up without a word."""
 
 import dataclasses
-import io
-
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+import struct
 
 from alexnet_lib.errors import InputError
 
@@ -15,6 +13,8 @@ _INVERTED_GRAY, _RGB, _CAMERA = 0, 2, (32803, 34892)
 # SampleFormat: unsigned, signed, floating point, undefined.
 _UNSIGNED, _FLOAT = (1, 4), 3
 _FORMS = {1: "integers", 2: "signed integers", 3: "floating point", 4: "integers"}
+# The types of numbers, as `struct` names them: BYTE, SHORT, LONG.
+_NUMBERS = {1: "B", 3: "H", 4: "I"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,7 @@ class TiffLayout:
 
     Attributes:
         deep: whether values are other than unsigned numbers of up to 8 bits.
+        plain: whether they are 8-bit grey or RGB without more.
         bands: number of bands.
         full: the largest value, or None for signed numbers and floating point.
         alpha: whether the last band is transparency.
@@ -31,6 +32,7 @@ class TiffLayout:
     """
 
     deep: bool
+    plain: bool
     bands: int
     full: int | None
     alpha: bool
@@ -52,9 +54,9 @@ def tiff_layout(data):
             no decoder here gets right.
     """
     tags = _tags(data)
-    bands = tags.get(277, 1)
+    bands, planar = tags.get(277, (1,))[0], tags.get(284, (1,))[0]
     bits, form = tags.get(258, (1,))[0], tags.get(339, (1,))[0]
-    photometric, extra = tags.get(262, 1), tags.get(338, ())
+    photometric, extra = tags.get(262, (1,))[0], tags.get(338, ())
     if 50706 in tags or photometric in _CAMERA:
         raise InputError("a camera's raw file (DNG): develop it to JPEG or PNG")
     more = bands - _COLORS.get(photometric, 1)
@@ -73,13 +75,14 @@ def tiff_layout(data):
             raise InputError(f"{kind}: store them as 16-bit integers or 32-bit floating point")
         if photometric not in (0, 1, 2) or (alpha and (bits, bands) != (16, 4)):
             raise InputError(f"{kind} in other colours than grey or RGB: convert it to 8-bit RGB")
-        if bands > 1 and tags.get(284, 1) == 2:
+        if bands > 1 and planar == 2:
             raise InputError(
                 f"{bands} bands of {kind}, stored one after the other: store them pixel by pixel, "
                 "for example `gdal_translate -co INTERLEAVE=PIXEL`"
             )
     return TiffLayout(
         deep=deep,
+        plain=not deep and bits == 8 and more == 0 and photometric in (1, 2) and planar == 1,
         bands=bands,
         full=(1 << bits) - 1 if form in _UNSIGNED and bits <= 16 else None,
         alpha=alpha,
@@ -106,12 +109,32 @@ def check_alpha(alpha, opaque):
 
 
 def _tags(data):
+    """Return the numbers of the first image's tags, {tag: (number, ...)}.
+
+    Pillow would warn of a directory that is cut short, without a name, and go on.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    big = data[2:4] in (b"+\0", b"\0+")  # BigTIFF: offsets and counts of 8 bytes
+    word, entry, head = ("Q", "HHQ", 8) if big else ("I", "HHI", 4)
+    tags = {}
     try:
-        stream = io.BytesIO(data)
-        head = stream.read(16 if data[2:4] in (b"+\0", b"\0+") else 8)
-        tags = ImageFileDirectory_v2(head)
-        stream.seek(tags.next)
-        tags.load(stream)
-        return dict(tags)
-    except Exception as error:  # whatever a damaged directory leads to
-        raise InputError(f"a damaged TIFF file ({error}): replace it by an intact copy") from error
+        (place,) = struct.unpack_from(order + word, data, head)
+        (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, place)
+        place += 8 if big else 2
+        for _ in range(count):
+            tag, kind, numbers = struct.unpack_from(order + entry, data, place)
+            code = _NUMBERS.get(kind, "")
+            size = struct.calcsize(code or "B") * numbers
+            at = place + struct.calcsize(order + entry)
+            place = at + struct.calcsize(word)
+            if size > struct.calcsize(word):
+                (at,) = struct.unpack_from(order + word, data, at)
+            if at + size > len(data):
+                raise ValueError(f"the data of tag {tag} lie behind the file's end")
+            if code and 0 < numbers <= 64:
+                tags[tag] = struct.unpack_from(f"{order}{numbers}{code}", data, at)
+    except (struct.error, ValueError) as error:
+        raise InputError(
+            f"a TIFF file that is damaged ({error}): replace it by an intact copy"
+        ) from error
+    return tags
