@@ -18,6 +18,7 @@ _HOME_OF = {
     "GroupedConv2D": "port.layers",
     "LAYERS": "port.architecture",
     "LocalResponseNormalization": "port.layers",
+    "Preprocess": "images.tensors",
     "RECIPES": "finetuning.recipes",
     "Recipe": "finetuning.recipes",
     "TrainingDiverged": "finetuning.trainer",
@@ -63,3 +64,4 @@ def _register_layers(keras):
     if keras.backend.backend() == "tensorflow":
         importlib.import_module(f"{__name__}.port.layers")
         importlib.import_module(f"{__name__}.port.caffe_layers")
+        importlib.import_module(f"{__name__}.images.tensors")
