@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from alexnet_lib.damaged import reading
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, write_csv
 from alexnet_lib.port.layouts import model_weights, open_npz, save_npz
-from alexnet_lib.reading import reading
 
 __all__ = ["Checkpoint"]
 

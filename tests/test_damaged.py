@@ -17,6 +17,7 @@ from damage import mutations
 from small import write_image, write_pictures
 
 from alexnet_lib.caffe.caffemodel import read_caffemodel, write_caffemodel
+from alexnet_lib.damaged import kind_of, reading
 from alexnet_lib.errors import AlexNetError, InputError
 from alexnet_lib.finetuning import classifier as classifiers
 from alexnet_lib.finetuning.checkpoint import Checkpoint
@@ -32,7 +33,6 @@ from alexnet_lib.port.architecture import weight_layers
 from alexnet_lib.port.exchange import save_model
 from alexnet_lib.port.layers import FullyConnected
 from alexnet_lib.port.layouts import load_npz, model_weights, save_npz
-from alexnet_lib.reading import kind_of, reading
 
 
 def tiny_network():
