@@ -1,16 +1,12 @@
-"""Files: the data directory, atomic writes, checksums, and BVLC's weights found by checksum."""
+"""Files: the data directory, atomic writes, checksums, and BVLC's weights found by checksum.
+
+Every command reads this module, so it loads at the top only what they all need.
+"""
 
 import contextlib
-import hashlib
 import os
 import platform
-import uuid
-from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
-
-import platformdirs
-from tqdm import tqdm
 
 from alexnet_lib.errors import InputError, MissingFileError
 
@@ -59,7 +55,11 @@ def data_directory():
         places = (Path.cwd(), Path(os.environ.get("PWD", "")), _ROOT)
         found = (place / folder for place in places if (place / folder).is_dir())
         return next(found, folder).resolve()
-    return platformdirs.user_cache_path("alexnet_lib") if _INSTALLED else CARRIED / "downloads"
+    if not _INSTALLED:
+        return CARRIED / "downloads"
+    import platformdirs
+
+    return platformdirs.user_cache_path("alexnet_lib")
 
 
 @contextlib.contextmanager
@@ -74,7 +74,7 @@ def atomic_path(path):
         `path` at the end of the block, or removed after an exception.
     """
     path = Path(path)
-    partial = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    partial = path.with_name(f".{os.urandom(16).hex()}-{path.name}")
     try:
         yield partial
         os.replace(partial, path)
@@ -107,6 +107,10 @@ def in_threads(function, items, what):
         items: a sequence.
         what: the bar's title.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tqdm import tqdm
+
     with ThreadPoolExecutor() as pool:
         yield from tqdm(
             pool.map(function, items), what, len(items), unit="images", disable=None, leave=False
@@ -115,6 +119,8 @@ def in_threads(function, items, what):
 
 def checksum(path, algorithm="sha1"):
     """Return a file's checksum as a hexadecimal string; `hashlib` lists the algorithms."""
+    import hashlib
+
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -128,6 +134,8 @@ def versions(*packages):
     Returns:
         A dict from "python" and each package's name to its version.
     """
+    from importlib import metadata
+
     names = ("tensorflow", "keras", "numpy", "opencv-python-headless", *packages)
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 

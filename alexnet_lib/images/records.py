@@ -12,7 +12,6 @@ import tensorflow as tf
 from alexnet_lib.damaged import reading
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import atomic_path, in_threads
-from alexnet_lib.images.preprocessing import read_image
 
 __all__ = ["check_records", "read_records", "stream_records", "write_records"]
 
@@ -88,7 +87,7 @@ def _counts(images, indices):
 
 
 def _encode(images, i):
-    image = read_image(images.folder / images.files[i])
+    image = images.read(images.files[i])
     label = int(images.labels[i])
     values = {
         "image": cv2.imencode(".png", image)[1].tobytes(),

@@ -1,7 +1,5 @@
 """AlexNet as a Keras model, with the interface of `keras.applications`."""
 
-import functools
-import importlib.resources
 import io
 import os
 import warnings
@@ -15,7 +13,7 @@ from alexnet_lib.caffe.description import parse_description
 from alexnet_lib.damaged import read_dataset, reading
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import find_imagenet_weights
-from alexnet_lib.port.alexnet_files import read_alexnet
+from alexnet_lib.port.alexnet_files import imagenet_classes, read_alexnet
 from alexnet_lib.port.architecture import (
     CLASSES,
     DROPOUT,
@@ -26,7 +24,7 @@ from alexnet_lib.port.architecture import (
 from alexnet_lib.port.layouts import load_npz
 from alexnet_lib.port.network import build
 
-__all__ = ["AlexNet", "decode_predictions", "imagenet_classes", "load_weights"]
+__all__ = ["AlexNet", "decode_predictions", "load_weights"]
 
 
 def AlexNet(
@@ -158,8 +156,7 @@ def _read_weights(path):
         return read_alexnet(path)
     if path.endswith(".npz"):
         arrays = load_npz(path)
-        arrays.pop("classes", None)  # in a classifier's file
-        return arrays
+        return {name: array for name, array in arrays.items() if name not in ("classes", "augment")}
     if path.endswith(".weights.h5"):
         with reading(path, "weights saved by Keras"):
             return _read_keras_weights(path)
@@ -187,18 +184,6 @@ def _read_keras_weights(file):
     with h5py.File(file) as opened:
         opened["layers"].visititems(visit)
     return arrays
-
-
-@functools.cache
-def imagenet_classes():
-    """Return the 1000 classes as (WordNet id, names) in Caffe's order, which is by id.
-
-    The names are WordNet's synonyms, joined by commas.
-    """
-    text = (importlib.resources.files("alexnet_lib.port") / "imagenet_classes.tsv").read_text(
-        "utf-8"
-    )
-    return tuple(tuple(line.split("\t")) for line in text.splitlines())
 
 
 def decode_predictions(preds, top=5):
