@@ -1,6 +1,7 @@
 """Damaged files end in the library's error, which names them, or give what was stored."""
 
 import errno
+import json
 import os
 import resource
 import struct
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 import h5py
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from damage import mutations
 from small import write_image, write_pictures
@@ -19,10 +21,19 @@ from small import write_image, write_pictures
 from alexnet_lib.caffe.caffemodel import read_caffemodel, write_caffemodel
 from alexnet_lib.damaged import kind_of, reading
 from alexnet_lib.errors import AlexNetError, InputError
+from alexnet_lib.files import write_csv
 from alexnet_lib.finetuning import classifier as classifiers
+from alexnet_lib.finetuning import cross_validation
 from alexnet_lib.finetuning.checkpoint import Checkpoint
-from alexnet_lib.finetuning.classifier import Classifier, load_classifier, save_classifier
+from alexnet_lib.finetuning.classifier import (
+    Classifier,
+    classifier_augmentation,
+    load_classifier,
+    read_classifier,
+    save_classifier,
+)
 from alexnet_lib.finetuning.recipes import Recipe
+from alexnet_lib.finetuning.settings import check_run, settings_of, write_settings
 from alexnet_lib.finetuning.trainer import Trainer
 from alexnet_lib.images.features import Features, load_features, save_features
 from alexnet_lib.images.folder import read_folder
@@ -76,16 +87,14 @@ def into(network):
 
 
 def a_classifier(folder, network):
-    weights = into(network)
 
     def load(path):
         with pytest.MonkeyPatch.context() as patch:  # the whole network would take its time
-            patch.setattr(classifiers, "AlexNet", lambda **_: None)
-            patch.setattr(classifiers, "load_weights", lambda _, path: weights(path)[0])
-            found = load_classifier(path)
-        return found.classes, weights(path)
+            patch.setattr(classifiers, "check_weights", lambda weights: weights)
+            found, classes = read_classifier(path)
+        return classifier_augmentation(path), classes, bits(found)
 
-    save_classifier(folder / "a.npz", Classifier(network, ("a", "b")))
+    save_classifier(folder / "a.npz", Classifier(network, ("a", "b")), augment="mirror")
     return folder / "a.npz", load
 
 
@@ -134,6 +143,37 @@ def a_checkpoint(folder, network):
     return folder / "checkpoint.npz", load
 
 
+def settings(folder, network):
+    """Of a run that has a checkpoint, so that they are compared with what is asked for."""
+    a_checkpoint(folder, network)
+    asked = settings_of([Recipe(optimizer="momentum")], 0, 2)
+    write_settings(folder, asked)
+
+    def load(path):
+        check_run(path.parent, asked)
+        return {name: asked[name] for name in ("seed", "recipes", "fc_units")}
+
+    return folder / "settings.json", load
+
+
+def folds(folder, _):
+    asked = settings_of([Recipe(optimizer="momentum")], 0, 2)
+    texts = asked | {"recipes": json.dumps(asked["recipes"])}
+    write_csv(folder / "folds.csv", pd.DataFrame([{"fold": 0}, {"fold": 1}]).assign(**texts))
+    write_csv(folder / "predictions.csv", pd.DataFrame({"fold": [0, 1], "image": ["a/1", "b/1"]}))
+
+    def load(path):
+        rows, tables = cross_validation._finished(path.parent, asked)
+        return rows, [table.to_dict("records") for table in tables]
+
+    return folder / "folds.csv", load
+
+
+def predictions(folder, network):
+    _, load = folds(folder, network)
+    return folder / "predictions.csv", load
+
+
 def a_split(folder, _):
     names = [f"{name}/{name}{i}" for name in ("beach", "river") for i in range(10)]
     write_split(folder / "s.csv", names, np.array(SUBSETS)[np.arange(20) % 3])
@@ -174,9 +214,10 @@ OURS = [
     a_checkpoint,
     a_split,
     an_index,
+    settings,
 ]
-#: What others write, without checksums.
-OTHERS = [plain_h5_weights, a_snapshot]
+#: What carries no checksum.
+OTHERS = [plain_h5_weights, a_snapshot, folds, predictions]
 
 
 def outcomes(make, folder, count, seed=0):
@@ -189,7 +230,7 @@ def outcomes(make, folder, count, seed=0):
         try:
             found = load(path)
         except AlexNetError as error:
-            named = str(path) in str(error) or make in (a_split, an_index)
+            named = str(path) in str(error) or make in (a_split, an_index, settings, folds)
             yield damaged, "refused" if named else repr(error)
         else:
             yield damaged, "equal" if found == expected else "different"
@@ -217,6 +258,7 @@ def test_what_a_file_looks_like(tmp_path):
         "a checkpoint of `finetune`",
         "a split (.csv)",
         "JSON",
+        "JSON",
         "an archive of a, b",
         "a .caffemodel",
         None,  # a zip archive of nothing has only its end
@@ -237,9 +279,12 @@ def test_what_a_file_looks_like(tmp_path):
 
 def test_a_file_of_another_kind_is_named(tmp_path):
     weights, _ = npz_weights(tmp_path, tiny_network())
-    message = r"w\.npz: expected a classifier of `finetune`, found weights of conv1, .*'classes'"
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=r"w\.npz: it has weights, but no array 'classes'"):
         load_classifier(weights)
+    with pytest.raises(
+        InputError, match=r"f\.npz: expected a classifier.*, found features of `save"
+    ):
+        load_classifier(features(tmp_path, None)[0])
     with pytest.raises(InputError, match=r"expected features.*, found weights of .*lacks 'codes'"):
         load_features(weights)
     image = tmp_path / "a.keras"
