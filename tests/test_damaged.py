@@ -1,6 +1,7 @@
 """Damaged files end in the library's error, which names them, or give what was stored."""
 
 import errno
+import json
 import os
 import resource
 import struct
@@ -12,16 +13,27 @@ from types import SimpleNamespace
 import h5py
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from damage import mutations
 from small import write_image, write_pictures
 
 from alexnet_lib.caffe.caffemodel import read_caffemodel, write_caffemodel
+from alexnet_lib.damaged import kind_of, reading
 from alexnet_lib.errors import AlexNetError, InputError
+from alexnet_lib.files import write_csv
 from alexnet_lib.finetuning import classifier as classifiers
+from alexnet_lib.finetuning import cross_validation
 from alexnet_lib.finetuning.checkpoint import Checkpoint
-from alexnet_lib.finetuning.classifier import Classifier, load_classifier, save_classifier
+from alexnet_lib.finetuning.classifier import (
+    Classifier,
+    classifier_augmentation,
+    load_classifier,
+    read_classifier,
+    save_classifier,
+)
 from alexnet_lib.finetuning.recipes import Recipe
+from alexnet_lib.finetuning.settings import check_run, settings_of, write_settings
 from alexnet_lib.finetuning.trainer import Trainer
 from alexnet_lib.images.features import Features, load_features, save_features
 from alexnet_lib.images.folder import read_folder
@@ -32,7 +44,6 @@ from alexnet_lib.port.architecture import weight_layers
 from alexnet_lib.port.exchange import save_model
 from alexnet_lib.port.layers import FullyConnected
 from alexnet_lib.port.layouts import load_npz, model_weights, save_npz
-from alexnet_lib.reading import kind_of, reading
 
 
 def tiny_network():
@@ -48,27 +59,42 @@ def bits(arrays):
     return {name: (array.shape, array.tobytes()) for name, array in arrays.items()}
 
 
+class Layer:
+    """A layer that only keeps what it is given; Keras takes a hundred times as long."""
+
+    def __init__(self, layer):
+        self.name, self.weights, self.kept = layer.name, layer.weights, None
+
+    def set_weights(self, arrays):
+        self.kept = arrays
+
+
 def into(network):
-    """Return a function that loads weights into a network of zeros, and returns them."""
+    """Return a function that loads weights from a path into a network, and returns them."""
 
     def load(path):
-        for layer in network.layers:
-            layer.set_weights([np.zeros_like(array) for array in layer.get_weights()])
+        layers = [Layer(layer) for layer in network.layers]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of layers that the file lacks
-            return load_weights(network, path), bits(model_weights(network))
+            fresh = load_weights(SimpleNamespace(layers=layers), path)
+        return fresh, {
+            layer.name: [(array.shape, array.astype(np.float32).tobytes()) for array in layer.kept]
+            for layer in layers
+            if layer.kept
+        }
 
     return load
 
 
 def a_classifier(folder, network):
+
     def load(path):
         with pytest.MonkeyPatch.context() as patch:  # the whole network would take its time
-            patch.setattr(classifiers, "AlexNet", lambda **_: network)
-            found = load_classifier(path)
-        return found.classes, bits(model_weights(found.model))
+            patch.setattr(classifiers, "check_weights", lambda weights: weights)
+            found, classes = read_classifier(path)
+        return classifier_augmentation(path), classes, bits(found)
 
-    save_classifier(folder / "a.npz", Classifier(network, ("a", "b")))
+    save_classifier(folder / "a.npz", Classifier(network, ("a", "b")), augment="mirror")
     return folder / "a.npz", load
 
 
@@ -117,6 +143,37 @@ def a_checkpoint(folder, network):
     return folder / "checkpoint.npz", load
 
 
+def settings(folder, network):
+    """Of a run that has a checkpoint, so that they are compared with what is asked for."""
+    a_checkpoint(folder, network)
+    asked = settings_of([Recipe(optimizer="momentum")], 0, 2)
+    write_settings(folder, asked)
+
+    def load(path):
+        check_run(path.parent, asked)
+        return {name: asked[name] for name in ("seed", "recipes", "fc_units")}
+
+    return folder / "settings.json", load
+
+
+def folds(folder, _):
+    asked = settings_of([Recipe(optimizer="momentum")], 0, 2)
+    texts = asked | {"recipes": json.dumps(asked["recipes"])}
+    write_csv(folder / "folds.csv", pd.DataFrame([{"fold": 0}, {"fold": 1}]).assign(**texts))
+    write_csv(folder / "predictions.csv", pd.DataFrame({"fold": [0, 1], "image": ["a/1", "b/1"]}))
+
+    def load(path):
+        rows, tables = cross_validation._finished(path.parent, asked)
+        return rows, [table.to_dict("records") for table in tables]
+
+    return folder / "folds.csv", load
+
+
+def predictions(folder, network):
+    _, load = folds(folder, network)
+    return folder / "predictions.csv", load
+
+
 def a_split(folder, _):
     names = [f"{name}/{name}{i}" for name in ("beach", "river") for i in range(10)]
     write_split(folder / "s.csv", names, np.array(SUBSETS)[np.arange(20) % 3])
@@ -157,9 +214,10 @@ OURS = [
     a_checkpoint,
     a_split,
     an_index,
+    settings,
 ]
-#: What others write, without checksums.
-OTHERS = [plain_h5_weights, a_snapshot]
+#: What carries no checksum.
+OTHERS = [plain_h5_weights, a_snapshot, folds, predictions]
 
 
 def outcomes(make, folder, count, seed=0):
@@ -172,7 +230,7 @@ def outcomes(make, folder, count, seed=0):
         try:
             found = load(path)
         except AlexNetError as error:
-            named = str(path) in str(error) or make in (a_split, an_index)
+            named = str(path) in str(error) or make in (a_split, an_index, settings, folds)
             yield damaged, "refused" if named else repr(error)
         else:
             yield damaged, "equal" if found == expected else "different"
@@ -200,6 +258,7 @@ def test_what_a_file_looks_like(tmp_path):
         "a checkpoint of `finetune`",
         "a split (.csv)",
         "JSON",
+        "JSON",
         "an archive of a, b",
         "a .caffemodel",
         None,  # a zip archive of nothing has only its end
@@ -220,9 +279,12 @@ def test_what_a_file_looks_like(tmp_path):
 
 def test_a_file_of_another_kind_is_named(tmp_path):
     weights, _ = npz_weights(tmp_path, tiny_network())
-    message = r"w\.npz: expected a classifier of `finetune`, found weights of conv1, .*'classes'"
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=r"w\.npz: it has weights, but no array 'classes'"):
         load_classifier(weights)
+    with pytest.raises(
+        InputError, match=r"f\.npz: expected a classifier.*, found features of `save"
+    ):
+        load_classifier(features(tmp_path, None)[0])
     with pytest.raises(InputError, match=r"expected features.*, found weights of .*lacks 'codes'"):
         load_features(weights)
     image = tmp_path / "a.keras"
@@ -266,6 +328,20 @@ def test_headers_that_do_not_fit_their_array(header, message, tmp_path):
     with pytest.raises(InputError, match=rf"w\.npz.*({message})"):
         load_npz(tmp_path / "w.npz")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_arrays_that_the_list_has_lost_are_missed(tmp_path):
+    """The list's third entry claims a comment that is as long as all entries after it."""
+    path, _ = npz_weights(tmp_path, tiny_network())
+    whole, at = path.read_bytes(), 0
+    for _ in range(3):
+        at = whole.index(b"PK\x01\x02", at + 1)
+    rest = whole.index(b"PK\x05\x06") - whole.index(b"PK\x01\x02", at + 1)
+    path.write_bytes(whole[: at + 32] + struct.pack("<H", rest) + whole[at + 34 :])
+    with zipfile.ZipFile(path) as archive:
+        assert len(archive.namelist()) == 3
+    with pytest.raises(InputError, match=r"w\.npz: expected a list of 16 arrays, found 3"):
+        load_npz(path)
 
 
 def test_numbers_that_are_not_stored_are_not_zeros(tmp_path):
