@@ -236,6 +236,21 @@ def test_imagenet_and_a_mean(caffemodel, pictures, monkeypatch, tmp_path):
     assert run_command("predict", "--imagenet", "-m", tmp_path, path).exit_code == 2
 
 
+def test_a_deep_image_needs_its_white(pictures, tmp_path):
+    path = pictures / "river.webp"
+    write_image(tmp_path / "deep.png", read_image(path).astype(np.uint16) * 16)
+    refused = run_command("predict", tmp_path / "deep.png")
+    assert refused.exit_code == 1
+    assert "deep.png" in refused.stderr
+    tables = [
+        run_command("predict", *arguments, "--csv", "-", "--top", 1).stdout.splitlines()[1]
+        for arguments in ([tmp_path / "deep.png", "--white", 4080], [path])
+    ]
+    deep, plain = [line.split(",")[2:] for line in tables]
+    assert deep[0] == plain[0]
+    assert float(deep[1]) == pytest.approx(float(plain[1]), rel=1e-3)
+
+
 def test_neither_help_nor_a_mistake_loads_what_takes_long(tmp_path):
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "some.caffemodel").touch()
