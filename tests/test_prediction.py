@@ -27,6 +27,10 @@ from alexnet_lib.port.inference import check_weights, convolutional_features, pr
 from alexnet_lib.port.layouts import save_npz
 from alexnet_lib.teaching.scenes import draw_scene
 
+# What a process finds first, before what this one would.
+PATH = {
+    "PYTHONPATH": os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+}
 NAMES = ("agricultural", "airplane", "forest", "harbor", "river")
 
 
@@ -141,7 +145,7 @@ def test_weights_that_do_not_fit_are_refused():
 def process(*arguments, **options):
     """Run a command in a process of its own, as a user does."""
     command = [sys.executable, "-m", "alexnet_lib", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | PATH
     return subprocess.run(command, capture_output=True, env=environment, check=False, **options)
 
 
@@ -167,7 +171,7 @@ def test_a_closed_pipe_ends_quietly(pictures):
     )
     result = subprocess.run(
         f"{command} | head -n 1", shell=True, capture_output=True, text=True, check=False,
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT, env=os.environ | PATH,
     )  # fmt: skip
     assert (result.stdout, result.stderr) == (f"{pictures}/river.webp\n", "")
 
@@ -319,7 +323,7 @@ def test_neither_help_nor_a_mistake_loads_what_takes_long(tmp_path):
         print("whole:", loaded(*slow))
         """,
         tmp_path,
-        PYTHONPATH=str(ROOT),
+        **PATH,
     )
     assert written.splitlines() == ["light: []", "whole: []"], written
 
