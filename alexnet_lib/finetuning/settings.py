@@ -107,8 +107,8 @@ def check_run(folder, asked):
             trained than asked for.
     """
     asked = {key: value for key, value in asked.items() if key not in ("weights", *versions())}
-    lines, trained = [], False
-    recipes = asked["recipes"]
+    lines, recipes = [], asked["recipes"]
+    trained = any(Path(folder).glob("stage*/checkpoint.npz"))  # perhaps of more stages
     for number, recipe in enumerate(recipes, 1):
         path = stage_folder(folder, number, len(recipes)) / "checkpoint.npz"
         if path.exists():
