@@ -114,9 +114,9 @@ def check_run(folder, asked):
         if path.exists():
             with open_npz(path, "a checkpoint of `finetune`") as file:
                 found, history = checkpoint_facts(file)
+                found = {name: found[name] for name in ("recipe", "seed")}
             trained = True
-            new = {"recipe": recipe, "seed": asked["seed"]}
-            lines += differences({name: found[name] for name in new}, new)
+            lines += differences(found, {"recipe": recipe, "seed": asked["seed"]})
             if not lines:
                 check_epochs(path, len(history), recipe["epochs"])
     if trained:
