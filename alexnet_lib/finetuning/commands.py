@@ -8,9 +8,7 @@ import click
 
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import data_directory, find_caffemodel, prefix_errors
-from alexnet_lib.finetuning.launch import check_tf_config
 from alexnet_lib.finetuning.recipes import CLASS_WEIGHTS, RECIPES, recipe_of, stages_of
-from alexnet_lib.finetuning.settings import check_folds, check_run, say, settings_of
 from alexnet_lib.images.data import AUGMENTATIONS
 from alexnet_lib.port.commands import read_mean_option
 from alexnet_lib.quiet import import_tensorflow
@@ -49,6 +47,8 @@ def _recipe(name, epochs, class_weights):
 
 def _settings(recipe, seed, fc_units, weights, augment):
     """Return what is known of a run's settings before its images are read."""
+    from alexnet_lib.finetuning.settings import settings_of
+
     augment = {"augment": augment} if augment else {}
     return settings_of(stages_of(recipe), seed, fc_units, weights, **augment)
 
@@ -135,9 +135,10 @@ def finetune(folder, output, recipe, epochs, augment, class_weights, seed, weigh
       python -m alexnet_lib finetune my_images -o runs/all --recipe all-layers --fc-units 256
       python -m alexnet_lib finetune -o runs/two --recipe all-layers --workers 2
     """  # noqa: D301 - click wants the character
-    if workers > 1 and not os.environ.get("TF_CONFIG"):
-        from alexnet_lib.finetuning.launch import run_workers
+    from alexnet_lib.finetuning.launch import check_tf_config, run_workers
+    from alexnet_lib.finetuning.settings import check_run, say
 
+    if workers > 1 and not os.environ.get("TF_CONFIG"):
         return run_workers([sys.executable, "-m", "alexnet_lib", *sys.argv[1:]], workers)
 
     check_tf_config()
@@ -180,6 +181,8 @@ def crossval(folder, output, recipe, epochs, augment, class_weights, seed, weigh
     Example:
       python -m alexnet_lib crossval -o runs/frozen_5fold --fc-units 1024
     """  # noqa: D301 - click wants the character
+    from alexnet_lib.finetuning.settings import check_folds, say
+
     weights, recipe = _weights(weights), _recipe(recipe, epochs, class_weights)
     check_folds(output, _settings(recipe, seed, fc_units, weights, augment) | {"k": k})
     images = _data(folder)
@@ -199,6 +202,8 @@ def crossval(folder, output, recipe, epochs, augment, class_weights, seed, weigh
 
 
 def _show(result):
+    from alexnet_lib.finetuning.settings import say
+
     low, high = result.interval()
     say(
         f"accuracy {result.accuracy:.2%} on {len(result.labels)} images "
