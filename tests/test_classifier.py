@@ -7,6 +7,7 @@ from alexnet_lib.finetuning.classifier import (
     UCMERCED_CLASSIFIER,
     Classifier,
     classifier_augmentation,
+    classifier_white,
     find_classifier,
     load_classifier,
     save_classifier,
@@ -14,7 +15,7 @@ from alexnet_lib.finetuning.classifier import (
 from alexnet_lib.finetuning.evaluation import evaluate
 from alexnet_lib.images.folder import read_folder
 from alexnet_lib.images.splits import apply_split, read_split
-from alexnet_lib.port.alexnet import AlexNet
+from alexnet_lib.port.alexnet import AlexNet, load_weights
 from alexnet_lib.port.layouts import load_npz, model_weights, save_npz
 
 
@@ -33,6 +34,18 @@ def test_comes_back_as_it_was(classifier, tmp_path, dtype, error):
         np.testing.assert_allclose(ours, theirs, rtol=error, atol=1e-7 if error else 0)
 
 
+def test_the_white_of_the_training_images_is_kept(classifier, tmp_path):
+    save_classifier(tmp_path / "a.npz", classifier, augment="mirror", white=4095)
+    assert classifier_white(tmp_path / "a.npz") == 4095
+    assert classifier_augmentation(tmp_path / "a.npz") == "mirror"
+    assert load_classifier(tmp_path / "a.npz").classes == classifier.classes
+    assert load_weights(classifier.model, tmp_path / "a.npz") == []
+    assert classifier_white() is None
+    save_npz(tmp_path / "b.npz", load_npz(tmp_path / "a.npz") | {"white": np.array(-1.0)})
+    with pytest.raises(ValueError, match=r"b\.npz: white must be a number above 0, found -1"):
+        classifier_white(tmp_path / "b.npz")
+
+
 def test_what_does_not_fit_is_refused(classifier, tmp_path):
     path = tmp_path / "a.npz"
     with pytest.raises(ValueError, match="expected 3 names of classes"):
@@ -49,7 +62,7 @@ def test_what_does_not_fit_is_refused(classifier, tmp_path):
     with pytest.raises(ValueError, match=r"a\.npz: expected weights of all layers, lacks conv3"):
         load_classifier(path)
     save_npz(path, {name: array for name, array in arrays.items() if name != "classes"})
-    with pytest.raises(ValueError, match=r"a\.npz: expected a classifier"):
+    with pytest.raises(ValueError, match=r"a\.npz: it has weights, but no array 'classes'"):
         load_classifier(path)
     with pytest.raises(FileNotFoundError):
         load_classifier(tmp_path / "absent.npz")

@@ -82,6 +82,8 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(folder, tmp_p
         # The pair of the same image is always on one side.
         assert sum({"dark/3", "dark/7"} <= part for part in names) == 1
     assert folds["test"].sum() == 20
+    # A ninth of what is left chooses the epoch, to the nearest whole image in each class.
+    assert (9 * folds["validation"] - folds["validation"] - folds["train"]).abs().max() < 9
     right = (predictions["true"] == predictions["predicted"]).groupby(predictions["fold"]).mean()
     assert right.tolist() == pytest.approx(folds["accuracy_8"].tolist())
     assert {"accuracy_1", "val_accuracy"} <= set(folds)
@@ -271,7 +273,7 @@ def test_a_users_mistake_gets_a_line_and_no_traceback(folder, weights, tmp_path,
         (["predict", "-m", weights, next((folder / "dark").iterdir())], "any.npz: expected a clas"),
         (["evaluate", folder], "expected folders of the model's classes, agricultural"),
         (["predict", "-m", cut, next((folder / "dark").iterdir())], "cut.npz: expected a clas"),
-        (["predict", "-m", tmp_path, tmp_path / "text.png"], "text.png"),
+        (["predict", tmp_path / "text.png"], "text.png"),
         (["predict", "-m", tmp_path, tmp_path / "absent.png"], "absent.png"),
     ):
         result = run_command(*arguments)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from alexnet_lib.damaged import reading
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, write_csv
 from alexnet_lib.finetuning.classifier import Classifier, save_classifier
@@ -69,7 +70,7 @@ class Checkpoint:
             paths.append(self.folder / "epochs" / f"{row['epoch']:03d}.npz")
         for path in paths:
             classifier = Classifier(self.trainer.model, self.data.classes)
-            save_classifier(path, classifier, augment=self.data.augment)
+            save_classifier(path, classifier, augment=self.data.augment, white=self.data.white)
         write_csv(self.folder / "history.csv", pd.DataFrame(history))
         with tf.summary.create_file_writer(str(self.folder / "tensorboard")).as_default():
             for name in row.keys() - {"epoch"}:
@@ -107,6 +108,10 @@ class Checkpoint:
                 "another folder, or remove this one to start anew"
             )
         check_epochs(path, len(history), self.trainer.recipe.epochs)
-        self.trainer.assign(arrays)
+        with reading(path, "a checkpoint of `finetune`"):
+            names = [*self.trainer.state(), *(f"best/{name}" for name in self.trainer.snapshot())]
+            if lacking := [name for name in names if name not in arrays]:
+                raise KeyError(f"it lacks {', '.join(lacking)}")
+            self.trainer.assign(arrays)
         best = {name[5:]: array for name, array in arrays.items() if name.startswith("best/")}
         return history, best

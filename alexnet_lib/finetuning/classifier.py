@@ -1,23 +1,29 @@
-"""A fine-tuned AlexNet in one file, with the names of its classes; the book carries one."""
+"""A fine-tuned AlexNet in one file, with the names of its classes; the book carries one.
 
-import warnings
+Reading a file's arrays needs no TensorFlow; only a model of Keras does.
+"""
+
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import keras
 import numpy as np
 
 from alexnet_lib.errors import InputError, MissingFileError
-from alexnet_lib.files import UCMERCED_CLASSIFIER
+from alexnet_lib.files import UCMERCED_CLASSIFIER, prefix_errors
 from alexnet_lib.images.data import check_augmentation
-from alexnet_lib.port.alexnet import AlexNet, load_weights
+from alexnet_lib.port.inference import check_weights
 from alexnet_lib.port.layouts import model_weights, open_npz, save_npz
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = [
     "Classifier",
     "classifier_augmentation",
+    "classifier_white",
     "find_classifier",
     "load_classifier",
+    "read_classifier",
     "save_classifier",
 ]
 
@@ -30,11 +36,11 @@ class Classifier(NamedTuple):
         classes: the names of its classes, in the order of its outputs.
     """
 
-    model: keras.Model
+    model: "keras.Model"
     classes: tuple[str, ...]
 
 
-def save_classifier(path, classifier, dtype="float32", augment=None):
+def save_classifier(path, classifier, dtype="float32", augment=None, white=None):
     """Store a classifier as an `.npz` without pickles; whole or not at all.
 
     Args:
@@ -43,6 +49,7 @@ def save_classifier(path, classifier, dtype="float32", augment=None):
         dtype: "float32", or "float16" for half the size; half precision keeps 11 bits of each
             weight.
         augment: with which it was trained, one of `AUGMENTATIONS`; None where that is unknown.
+        white: with which its images were read, as in `read_image`.
 
     Raises:
         ValueError: where names and outputs differ in number, or a weight is too large for `dtype`.
@@ -61,36 +68,56 @@ def save_classifier(path, classifier, dtype="float32", augment=None):
     more = {"classes": np.array(classifier.classes)}
     if augment is not None:
         more["augment"] = np.array(augment)
+    if white is not None:
+        more["white"] = np.array(float(white))
     save_npz(path, weights | more)
 
 
-def load_classifier(path=UCMERCED_CLASSIFIER):
-    """Load a classifier that `save_classifier` stored; by default the one that the book carries.
+def read_classifier(path=UCMERCED_CLASSIFIER):
+    """Read the arrays of a classifier that `save_classifier` stored, and its classes.
 
     Args:
-        path: of the file.
+        path: of the file; by default that of the classifier that the book carries.
 
     Returns:
-        `Classifier`; the model computes in float32.
+        A dict of float32 arrays in TensorFlow's layout, and the classes' names.
 
     Raises:
         FileNotFoundError: where there is no such file.
         ValueError: where the file is something else, or its parts disagree.
     """
     with open_npz(path, "a classifier of `finetune`") as file:
-        if "fc8/bias" in file and "classes" not in file:
+        if "fc8/bias" not in file:
+            raise KeyError("it lacks 'fc8/bias'")
+        if "classes" not in file:
             raise InputError(
                 "it has weights, but no array 'classes' with the names of their outputs. Take the "
                 "run's classifier.npz; `AlexNet` loads the weights alone"
             )
-        classes, fc_units = tuple(map(str, file["classes"])), file["fc6/bias"].size
+        classes = tuple(map(str, file["classes"]))
+        weights = {name: file[name] for name in file if "/" in name}
+    with prefix_errors(path):
+        weights = check_weights(weights)
+        if len(classes) != (outputs := weights["fc8/bias"].size):
+            raise InputError(f"expected {outputs} names of classes, one an output, got {classes}")
+    return weights, classes
+
+
+def load_classifier(path=UCMERCED_CLASSIFIER):
+    """Load a classifier as a model of Keras; arguments and errors are those of `read_classifier`.
+
+    Returns:
+        `Classifier`; the model computes in float32.
+    """
+    from alexnet_lib.port.alexnet import AlexNet
+
+    weights, classes = read_classifier(path)
     # Zeros, since all is overwritten: drawing the full head's 54 million numbers takes a second.
-    model = AlexNet(classes=len(classes), fc_units=fc_units, kernel_initializer="zeros")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said below, as an error
-        lacking = load_weights(model, path)
-    if lacking:
-        raise InputError(f"{path}: expected weights of all layers, lacks {', '.join(lacking)}")
+    model = AlexNet(
+        classes=len(classes), fc_units=weights["fc6/bias"].size, kernel_initializer="zeros"
+    )
+    for name in dict.fromkeys(key.split("/")[0] for key in weights):
+        model.get_layer(name).set_weights([weights[f"{name}/kernel"], weights[f"{name}/bias"]])
     return Classifier(model, classes)
 
 
@@ -104,6 +131,20 @@ def classifier_augmentation(path=UCMERCED_CLASSIFIER):
     """
     with open_npz(path, "a classifier of `finetune`") as file:
         return check_augmentation(str(file["augment"])) if "augment" in file else "aerial"
+
+
+def classifier_white(path=UCMERCED_CLASSIFIER):
+    """Return the value of white that a classifier's training images were read with, or None.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_classifier`.
+    """
+    with open_npz(path, "a classifier of `finetune`") as file:
+        if "white" not in file:
+            return None
+        if not (white := float(file["white"])) > 0:
+            raise InputError(f"white must be a number above 0, found {white}")
+        return white
 
 
 def find_classifier(path):

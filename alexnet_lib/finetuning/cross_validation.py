@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from alexnet_lib.damaged import reading
 from alexnet_lib.files import write_csv
 from alexnet_lib.finetuning.evaluation import check_views, evaluate
 from alexnet_lib.finetuning.recipes import stages_of
@@ -55,10 +56,8 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
     data = data.augmented(augment or data.augment)
     check_views(data, views)
     stages, fold_of = stages_of(recipe), k_folds(data.labels, groups, k, seed)
-    about = settings_of(stages, seed, fc_units, weights, augment=data.augment) | {
-        "k": k,
-        "views": views,
-    }
+    about = {"augment": data.augment, "white": data.white or ""}
+    about = settings_of(stages, seed, fc_units, weights, **about) | {"k": k, "views": views}
     about["folds_sha1"] = hashlib.sha1(
         json.dumps([data.names, fold_of.tolist()]).encode()
     ).hexdigest()
@@ -117,7 +116,10 @@ def _finished(folder, about):
         return [], []
     text = dict.fromkeys([*about, "image", "true", "predicted"], str)
     options = {"dtype": text, "keep_default_na": False}
-    folds = pd.read_csv(Path(folder, "folds.csv"), **options)
-    tables = pd.read_csv(Path(folder, "predictions.csv"), **options)
-    rows = folds.drop(columns=[name for name in about if name in folds]).to_dict("records")
-    return rows, [tables[tables["fold"] == row["fold"]] for row in rows]
+    with reading(Path(folder, "folds.csv"), "the folds of `crossval`"):
+        folds = pd.read_csv(Path(folder, "folds.csv"), **options)
+        rows = folds.drop(columns=[name for name in about if name in folds]).to_dict("records")
+        numbers = [row["fold"] for row in rows]
+    with reading(Path(folder, "predictions.csv"), "the predictions of `crossval`"):
+        tables = pd.read_csv(Path(folder, "predictions.csv"), **options)
+        return rows, [tables[tables["fold"] == number] for number in numbers]

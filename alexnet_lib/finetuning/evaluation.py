@@ -5,17 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from scipy import stats
 from sklearn import metrics
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import write_csv
-from alexnet_lib.finetuning.trainer import submodel
 from alexnet_lib.images.data import AUGMENTATIONS
-from alexnet_lib.port.compilation import compiled
 
-__all__ = ["Evaluation", "evaluate", "wilson_interval"]
+__all__ = ["Evaluation", "evaluate", "evaluate_files", "wilson_interval"]
 
 
 class Evaluation(NamedTuple):
@@ -226,6 +223,11 @@ def evaluate(model, data, views=1, batch_size=64):
     Raises:
         InputError: for a number of views that the data cannot supply.
     """
+    import tensorflow as tf
+
+    from alexnet_lib.finetuning.trainer import submodel
+    from alexnet_lib.port.compilation import compiled
+
     check_views(data, views)
     network = submodel(model, data.layer)
 
@@ -238,3 +240,29 @@ def evaluate(model, data, views=1, batch_size=64):
         for batch in data.view_batches(batch_size, views)
     ]
     return Evaluation(data.labels, np.concatenate(probabilities), data.classes, data.names)
+
+
+def evaluate_files(weights, images, views=1):
+    """Do as `evaluate` without TensorFlow: sooner for some hundred images, later for thousands.
+
+    Args:
+        weights: of `read_classifier`.
+        images: `Images`.
+        views: as for `evaluate`.
+
+    Returns:
+        `Evaluation`.
+
+    Raises:
+        InputError: for a number of views that the data cannot supply, or an image that cannot be
+            read.
+    """
+    from alexnet_lib.finetuning.prediction import classify
+
+    check_views(images, views)
+    probabilities = []
+    for _, result in classify(weights, images.files, views=views, read=images.read):
+        if isinstance(result, Exception):
+            raise result
+        probabilities.append(result)
+    return Evaluation(images.labels, np.stack(probabilities), images.classes, images.names)

@@ -21,7 +21,16 @@ from alexnet_lib.finetuning.settings import (
 from alexnet_lib.finetuning.training import check_trains_on, finetune, remarks
 from alexnet_lib.images.features import compute_features
 from alexnet_lib.images.folder import duplicate_groups
-from alexnet_lib.images.splits import apply_split, read_split, split, write_split
+from alexnet_lib.images.splits import (
+    SUBSETS,
+    apply_split,
+    check_split,
+    fill_split,
+    match_split,
+    read_split,
+    split,
+    write_split,
+)
 from alexnet_lib.port.alexnet import AlexNet, load_weights
 from alexnet_lib.port.architecture import FC_UNITS
 
@@ -132,8 +141,9 @@ def train_classifier(
         recipe: `Recipe`, or the name of one of `RECIPES`; see `stages_of`.
         weights: of the convolutions, as in `AlexNet`.
         split_by: which images are for training, validation and test: a dict from name, as
-            `read_split` returns it, or the path of a split's CSV. By default, `split` deals them
-            80/10/10, with duplicates on one side.
+            `read_split` returns it, the path of a split's CSV, or the three fractions for `split`,
+            which keeps duplicates on one side. By default, what the images' folders or list say,
+            completed by `fill_split`; else 80/10/10.
         seed: of the split, the fresh layers and training.
         fc_units: as in `AlexNet`.
         dtype: of the stored weights, "float32" or "float16".
@@ -155,30 +165,26 @@ def train_classifier(
     replicas = Replicas(strategy)
     images = images.augmented(augment or images.augment)
     stages = stages_of(recipe)
-    about = {"augment": images.augment, "classes": images.classes}
+    about = {"augment": images.augment, "white": images.white or "", "classes": images.classes}
     if isinstance(split_by, (tuple, list)):
         about["fractions"] = split_by
     settings = settings_of(stages, seed, fc_units, weights, **about)
     check_run(folder, settings)
-    subset_of = _split(images, split_by, seed)
+    subset_of, how = _split(images, split_by, seed)
     part = apply_split(images, subset_of)
-    if lacking := {"train", "validation", "test"} - set(part):
-        raise InputError(
-            f"the split has no images for {', '.join(sorted(lacking))}; it needs some in train, "
-            "validation and test"
-        )
-    subset_of = {name: subset_of[name] for name in images.names}
     with run_lock(folder) if replicas.chief else contextlib.nullcontext():
         path = folder / "split.csv"
         if path.exists() and read_split(path) != subset_of:
             raise InputError(
-                f"{path}: split of another run, with other images or another seed. Choose another "
-                "folder, or remove this one to start anew"
+                f"{path}: split of another run, with other images, fractions or another seed. "
+                "Choose another folder, or remove this one to start anew"
             )
         if replicas.chief:
             write_settings(folder, settings)
             write_split(path, *zip(*subset_of.items(), strict=True))
         if replicas.chief and progress:
+            counts = ", ".join(f"{name} {len(part[name])}" for name in SUBSETS)
+            say(f"{len(images)} images of {len(images.classes)} classes: {counts} ({how})")
             say(AUGMENTED[images.augment])
             train, validation = (images.subset(part[name]) for name in ("train", "validation"))
             for line in remarks(train, validation, stages[-1]):
@@ -192,13 +198,24 @@ def train_classifier(
         if not replicas.chief:
             return None
         classifier = Classifier(model, images.classes)
-        save_classifier(folder / "classifier.npz", classifier, dtype, images.augment)
+        save_classifier(folder / "classifier.npz", classifier, dtype, images.augment, images.white)
         return evaluate(model, sources[-1].subset(part["test"]))
 
 
 def _split(images, split_by, seed):
-    """Return a dict from each image's name to its subset."""
-    if split_by is None:
-        subsets = split(images.labels, duplicate_groups(images), seed=seed)
-        return dict(zip(images.names, subsets.tolist(), strict=True))
-    return split_by if isinstance(split_by, dict) else read_split(split_by)
+    """Return a dict from each image's name to its subset, checked, and a text that says how."""
+    groups, given = duplicate_groups(images), images.given
+    if isinstance(split_by, (tuple, list)):
+        given = None
+    elif split_by is not None:
+        known = split_by if isinstance(split_by, dict) else read_split(split_by)
+        given = tuple(match_split(images, known).values())
+    if given is None:
+        fractions = split_by or (0.8, 0.1, 0.1)
+        subsets = split(images.labels, groups, fractions, seed)
+        how = f"split {'/'.join(f'{100 * share:.4g}' for share in fractions)}"
+    else:
+        subsets, how = fill_split(given, images.labels, groups, seed)
+    subset_of = dict(zip(images.names, subsets.tolist(), strict=True))
+    check_split(images, subset_of, groups)
+    return subset_of, how

@@ -149,8 +149,9 @@ def check_trains_on(recipe, data):
 
 
 def _digest(*data):
-    """Digest which images, with which labels, are in each subset."""
+    """Digest which images, with which labels and value of white, are in each subset."""
     parts = [list(zip(each.names, each.labels.tolist(), strict=True)) for each in data]
+    parts += [each.white for each in data if each.white]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

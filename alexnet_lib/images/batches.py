@@ -15,7 +15,6 @@ from alexnet_lib.images.preprocessing import (
     IMAGENET_MEAN,
     RESIZES,
     SHORT_SIDE,
-    read_image,
     resize_image,
 )
 from alexnet_lib.images.records import PARALLEL, check_records, seed_pair, shuffle, stream_records
@@ -40,14 +39,14 @@ def image_dataset(images, batch_size=32, shard=(0, 1), **options):
     Returns:
         As `batches`.
     """
-    paths = tf.constant([os.fsencode(images.folder / file) for file in images.files])
+    files = tf.constant([os.fsencode(file) for file in images.files])
     labels = tf.constant(images.labels)
     places = np.arange(len(images))
     places = places[places % batch_size % shard[1] == shard[0]]
 
     def load(i):
         image = tf.numpy_function(
-            lambda path: read_image(os.fsdecode(path)), [paths[i]], tf.uint8, stateful=False
+            lambda file: images.read(os.fsdecode(file)), [files[i]], tf.uint8, stateful=False
         )
         return image, labels[i]
 

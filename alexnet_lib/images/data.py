@@ -1,10 +1,11 @@
 """What training and evaluation ask of data: images in a folder and cached features both answer."""
 
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from alexnet_lib.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["AUGMENTATIONS", "VIEWS", "Data", "check_augmentation", "default_augmentation"]
 
@@ -53,14 +54,16 @@ class Data(Protocol):
         layer: the name of the layer whose output the batches are; None for the network's input.
         augment: how training varies the images, one of `AUGMENTATIONS`.
         views: how many views of each image that allows.
+        white: the value of white in images of more than 8 bits, as in `read_image`.
     """
 
     names: tuple[str, ...]
-    labels: np.ndarray
+    labels: "np.ndarray"
     classes: tuple[str, ...]
     layer: str | None
     augment: str
     views: int
+    white: int | None
 
     def __len__(self):
         """Return the number of images."""

@@ -27,6 +27,7 @@ class Features:
         classes: the names of the classes, sorted.
         names: "class/stem" of each image.
         rows: int64 (images,), the row of `codes` that holds each image; in order by default.
+        white: as in `Images`; files of features do not keep it.
     """
 
     codes: np.ndarray
@@ -35,6 +36,7 @@ class Features:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     rows: np.ndarray | None = None
+    white: int | None = None
 
     layer = "pool5"
 
@@ -166,7 +168,7 @@ def compute_features(model, images, views=1, batch_size=64, progress=True):
     codes = np.empty(pool5.shape, np.uint8)
     for view in range(views):  # one at a time, because the square roots are float32
         codes[view] = encode(pool5[view].astype(np.float32), step)
-    return Features(codes, step, images.labels, images.classes, images.names)
+    return Features(codes, step, images.labels, images.classes, images.names, white=images.white)
 
 
 def save_features(path, features):
@@ -192,9 +194,13 @@ def load_features(path=UCMERCED_FEATURES):
         codes, step, labels, classes, names = (
             file[name] for name in ("codes", "step", "labels", "classes", "names")
         )
-    if codes.shape[1:] != (len(labels), 6, 6, 256) or len(names) != len(labels):
-        raise InputError(
-            f"{path}: expected codes of (views, {len(labels)}, 6, 6, 256) and as many names, "
-            f"got {codes.shape} and {len(names)}"
-        )
+        if codes.shape[1:] != (len(labels), 6, 6, 256) or len(names) != len(labels):
+            raise InputError(
+                f"expected codes of (views, {len(labels)}, 6, 6, 256) and as many names, "
+                f"got {codes.shape} and {len(names)}"
+            )
+        if not (
+            np.issubdtype(labels.dtype, np.integer) and set(labels) <= set(range(len(classes)))
+        ):
+            raise InputError(f"expected labels from 0 to {len(classes) - 1}, got {set(labels)}")
     return Features(codes, float(step), labels, tuple(map(str, classes)), tuple(map(str, names)))
