@@ -178,7 +178,7 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     image = next((folder / "light").iterdir())
     predicted = run_command("predict", "-m", output, image, "--top", 2)
     assert predicted.exit_code == 0, predicted.output
-    assert {line.split()[-1] for line in predicted.output.splitlines()[1:]} == {"dark", "light"}
+    assert {line.split()[-1] for line in predicted.stdout.splitlines()[1:]} == {"dark", "light"}
 
 
 @pytest.mark.usefixtures("tiny")

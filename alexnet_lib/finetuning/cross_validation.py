@@ -46,7 +46,8 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         augment: "none", "mirror" or "aerial", as in `Images`; by default that of `data`.
 
     Returns:
-        folds and predictions, both `pandas.DataFrame`.
+        folds and predictions, both `pandas.DataFrame`. Folds have balanced accuracies too where the
+        classes differ in size.
 
     Raises:
         InputError: for arguments that disagree, or a folder with the results of another run, or in
