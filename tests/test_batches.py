@@ -17,7 +17,8 @@ from alexnet_lib.images.batches import (
 )
 from alexnet_lib.images.data import default_augmentation
 from alexnet_lib.images.folder import read_folder
-from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input, read_image
+from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input
+from alexnet_lib.images.reading import read_image
 from alexnet_lib.images.records import write_records
 from alexnet_lib.images.splits import read_split
 

@@ -82,6 +82,8 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(folder, tmp_p
         # The pair of the same image is always on one side.
         assert sum({"dark/3", "dark/7"} <= part for part in names) == 1
     assert folds["test"].sum() == 20
+    # A ninth of what is left chooses the epoch, to the nearest whole image in each class.
+    assert (9 * folds["validation"] - folds["validation"] - folds["train"]).abs().max() < 9
     right = (predictions["true"] == predictions["predicted"]).groupby(predictions["fold"]).mean()
     assert right.tolist() == pytest.approx(folds["accuracy_8"].tolist())
     assert {"accuracy_1", "val_accuracy"} <= set(folds)

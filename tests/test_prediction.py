@@ -20,7 +20,8 @@ from alexnet_lib.finetuning.classifier import load_classifier, read_classifier
 from alexnet_lib.finetuning.evaluation import evaluate, evaluate_files
 from alexnet_lib.finetuning.prediction import classify
 from alexnet_lib.images.folder import read_folder
-from alexnet_lib.images.preprocessing import preprocess_input, read_image
+from alexnet_lib.images.preprocessing import preprocess_input
+from alexnet_lib.images.reading import read_image
 from alexnet_lib.port.alexnet import AlexNet
 from alexnet_lib.port.inference import check_weights, convolutional_features, probabilities
 from alexnet_lib.port.layouts import save_npz

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from alexnet_lib.damaged import reading
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, write_csv
 from alexnet_lib.finetuning.classifier import Classifier, save_classifier
 from alexnet_lib.finetuning.settings import check_epochs, checkpoint_facts, differences
 from alexnet_lib.port.layouts import open_npz
-from alexnet_lib.reading import reading
 
 __all__ = ["Checkpoint"]
 

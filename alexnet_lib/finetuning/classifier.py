@@ -87,7 +87,9 @@ def read_classifier(path=UCMERCED_CLASSIFIER):
         ValueError: where the file is something else, or its parts disagree.
     """
     with open_npz(path, "a classifier of `finetune`") as file:
-        if "fc8/bias" in file and "classes" not in file:
+        if "fc8/bias" not in file:
+            raise KeyError("it lacks 'fc8/bias'")
+        if "classes" not in file:
             raise InputError(
                 "it has weights, but no array 'classes' with the names of their outputs. Take the "
                 "run's classifier.npz; `AlexNet` loads the weights alone"

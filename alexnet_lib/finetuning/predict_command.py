@@ -73,7 +73,8 @@ def predict(images, model, imagenet, top, mean, white, table):
     failed = len(errors)
     if files:
         from alexnet_lib.finetuning.prediction import classify
-        from alexnet_lib.images.preprocessing import IMAGENET_MEAN, read_image
+        from alexnet_lib.images.preprocessing import IMAGENET_MEAN
+        from alexnet_lib.images.reading import read_image
 
         mean = read_mean_option(mean) if mean else IMAGENET_MEAN
         weights, classes, known = _network(model, imagenet)

@@ -14,8 +14,8 @@ from alexnet_lib.images.preprocessing import (
     INPUT_SIZE,
     fit_mean,
     preprocess_input,
-    read_image,
 )
+from alexnet_lib.images.reading import read_image
 from alexnet_lib.port.inference import convolutional_features, probabilities
 
 __all__ = ["classify"]

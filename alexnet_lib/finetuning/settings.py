@@ -7,6 +7,7 @@ import contextlib
 import json
 from pathlib import Path
 
+from alexnet_lib.damaged import reading
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, checksum, versions
 from alexnet_lib.finetuning.recipes import Recipe
@@ -132,12 +133,10 @@ def _stored(folder):
     path = Path(folder, "settings.json")
     if not path.exists():
         return {}
-    try:
+    with reading(path, "the settings of a run as JSON"):
         found = json.loads(path.read_text("utf-8"))
         if not isinstance(found, dict) or not isinstance(found.get("recipes", [{}])[-1], dict):
             raise ValueError("another kind of content")
-    except (ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{path}: expected the settings of a run as JSON: {error}") from error
     return found
 
 
@@ -150,7 +149,8 @@ def write_settings(folder, settings):
 
         was = stored["recipes"][-1].get("epochs")
         if was != settings["recipes"][-1]["epochs"]:
-            plans = [*plans, {"epochs": was, "trained": len(pd.read_csv(history))}]
+            with reading(history, "the history of a run"):
+                plans = [*plans, {"epochs": was, "trained": len(pd.read_csv(history))}]
     settings = settings | ({"earlier_plans": plans} if plans else {})
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
@@ -171,7 +171,8 @@ def check_folds(folder, asked):
         return None
     import pandas as pd
 
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    with reading(path, "the folds of `crossval`"):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     # The checksum says more of the weights than their file's name.
     asked = {name: value for name, value in asked.items() if name != "weights"}
     texts = {name: value if name == "recipes" else str(value) for name, value in asked.items()}

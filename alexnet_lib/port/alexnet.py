@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from alexnet_lib.caffe.description import parse_description
+from alexnet_lib.damaged import read_dataset, reading
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import find_imagenet_weights
 from alexnet_lib.port.alexnet_files import imagenet_classes, read_alexnet
@@ -22,7 +23,6 @@ from alexnet_lib.port.architecture import (
 )
 from alexnet_lib.port.layouts import load_npz
 from alexnet_lib.port.network import build
-from alexnet_lib.reading import read_dataset, reading
 
 __all__ = ["AlexNet", "decode_predictions", "load_weights"]
 
