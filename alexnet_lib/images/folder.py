@@ -82,7 +82,7 @@ class Images:
 
     def read(self, file):
         """Return the pixels of one of `files`, as `read_image` does."""
-        return _read(self.folder / file, self.white)
+        return read_image(self.folder / file, self.white)
 
     def subset(self, indices):
         """Return some of the images, in the order of `indices`."""
@@ -136,8 +136,8 @@ def find_ucmerced():
 def read_folder(folder, skip_broken=False, white=None):
     """Find the images in a folder of class folders or a list, and check that each can be decoded.
 
-    File extensions do not matter, only whether OpenCV decodes a file. Hidden files, and those that
-    systems leave behind, such as Thumbs.db, are ignored.
+    File extensions do not matter, only whether `read_image` can read a file. Hidden files, and
+    those that systems leave behind, such as Thumbs.db, are ignored.
 
     Args:
         folder: its subfolders are the classes, and the files in them the images. The class folders
@@ -216,13 +216,9 @@ def _in_order(folder, good, classes, white):
 def _fault(path, white=None):
     """Return what is wrong with an image file, or None."""
     try:
-        _read(path, white)
+        read_image(path, white)
     except (OSError, ValueError) as error:
         return str(error) if str(path) in str(error) else f"{path}: {error}"
-
-
-def _read(path, white):
-    return read_image(path) if white is None else read_image(path, white)
 
 
 def duplicate_groups(images):
