@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -470,3 +471,16 @@ def test_pil_images_of_more_than_8_bits_need_white():
         image_pixels(Image.fromarray(np.full((8, 8), 0.5, np.float32)))
     values = Image.fromarray(np.full((8, 8), 2000, np.uint16))
     np.testing.assert_array_equal(image_pixels(values, white=4000), 128)
+
+
+def test_threads_read_what_one_thread_reads(tmp_path):
+    """Deep images silence OpenCV's log, which all threads share, only while they are read."""
+    level = cv2.utils.logging.getLogLevel()
+    pixels = photograph()
+    for i in range(40):
+        form, data = (".png", pixels) if i % 2 else (".tif", pixels.astype(np.uint16) * 257)
+        (tmp_path / f"{i}").write_bytes(encoded(form, data))
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(read_image, sorted(tmp_path.iterdir())):
+            np.testing.assert_array_equal(found, pixels)
+    assert cv2.utils.logging.getLogLevel() == level

@@ -10,6 +10,7 @@ of a few bytes may stay unseen.
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from alexnet_lib.errors import InputError
 
@@ -32,7 +33,6 @@ def decode_jpeg(data):
     Raises:
         InputError: says what is damaged, in libjpeg's words where it is libjpeg that noticed.
     """
-    import simplejpeg  # here: the rest of the library does without it
 
     def decode(strict):
         cmyk = simplejpeg.decode_jpeg_header(data, strict=strict)[2] in ("CMYK", "YCCK")
