@@ -136,8 +136,8 @@ def find_ucmerced():
 def read_folder(folder, skip_broken=False, white=None):
     """Find the images in a folder of class folders or a list, and check that each can be decoded.
 
-    File extensions do not matter, only whether OpenCV decodes a file. Hidden files, and those that
-    systems leave behind, such as Thumbs.db, are ignored.
+    File extensions do not matter, only whether `read_image` reads a file. Hidden files, and those
+    that systems leave behind, such as Thumbs.db, are ignored.
 
     Args:
         folder: its subfolders are the classes, and the files in them the images. The class folders
