@@ -20,6 +20,7 @@ __all__ = ["decode_jpeg"]
 _ZEROS = bytes(16)
 _SCAN, _QUANTIZATION, _HUFFMAN, _END = 0xDA, 0xDB, 0xC4, 0xD9
 _RESTARTS = range(0xD0, 0xD8)
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 # Remarks of libjpeg on a file's head that do not concern the pixels.
 _HARMLESS = ("unknown JFIF revision", "Unknown Adobe color transform", "Invalid SOS parameters")
 
@@ -44,20 +45,26 @@ def decode_jpeg(data):
 
 
 def _decode(data, strict):
-    """Decode by `simplejpeg`; CMYK, and a rare subsampling that it does not know, by OpenCV."""
+    """Decode by `simplejpeg`; CMYK, whose forms it does not all know, by OpenCV."""
     try:
         cmyk = simplejpeg.decode_jpeg_header(data, strict=strict)[2] in ("CMYK", "YCCK")
         pixels = simplejpeg.decode_jpeg(data, "CMYK" if cmyk else "BGR", strict=strict)
         if not cmyk:
             return pixels
     except ValueError as error:
-        if "determine subsampling" not in str(error):
+        if "determine subsampling" not in str(error) or _components(data) != 4:
             raise
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
         raise ValueError("OpenCV cannot decode it")
     return pixels
+
+
+def _components(data):
+    """Return how many colours the frame's head says there are, or None without one."""
+    frames = (content for marker, content, _ in _segments(data) if marker in _FRAMES)
+    return next((content[5] for content in frames if len(content) > 5), None)
 
 
 def _check_zeros(data):
