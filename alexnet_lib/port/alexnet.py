@@ -156,7 +156,8 @@ def _read_weights(path):
         return read_alexnet(path)
     if path.endswith(".npz"):
         arrays = load_npz(path)
-        return {name: array for name, array in arrays.items() if name not in ("classes", "augment")}
+        about = ("classes", "augment", "white")
+        return {name: array for name, array in arrays.items() if name not in about}
     if path.endswith(".weights.h5"):
         with reading(path, "weights saved by Keras"):
             return _read_keras_weights(path)
