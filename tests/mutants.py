@@ -31,24 +31,50 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = "alexnet_lib"
 EQUIVALENT = Path(__file__).with_name("mutants_equivalent.txt")
-#: Tests of the modules that have no file of tests with their name, or more than that.
+#: The files of each module's tests; the first that fits counts.
 NETWORKS = ("test_caffemodel", "test_description", "test_network", "test_drawn_networks")
-TRAINING = ("test_trainer", "test_training", "test_cross_validation", "test_replicas")
+PIXELS = ("test_reading", "test_preprocessing", "test_tensors")
 TESTS = {
+    "caffe/parameters.py": ("test_parameters", "test_network", "test_drawn_networks"),
     "caffe/": NETWORKS,
-    "finetuning/checkpoint.py": ("test_training", "test_damaged"),
-    "finetuning/commands.py": ("test_cross_validation", "test_launch"),
+    "damaged.py": ("test_damaged",),
+    "download.py": ("test_download",),
+    "finetuning/checkpoint.py": ("test_damaged", "test_training"),
+    "finetuning/classifier.py": ("test_classifier", "test_prediction"),
+    "finetuning/commands.py": ("test_cross_validation", "test_prediction"),
+    "finetuning/cross_validation.py": ("test_cross_validation",),
+    "finetuning/evaluation.py": ("test_evaluation",),
     "finetuning/launch.py": ("test_launch",),
+    "finetuning/predict": ("test_prediction",),
+    "finetuning/readout": ("test_readout", "test_readout_model", "test_readout_benchmark"),
+    "finetuning/recipes.py": ("test_trainer", "test_settings", "test_training"),
     "finetuning/replicas.py": ("test_replicas", "test_training"),
-    "finetuning/": TRAINING,
-    "images/": ("test_batches", "test_features", "test_folder", "test_records", "test_damaged"),
-    "port/alexnet": ("test_alexnet", "test_damaged", "test_network"),
+    "finetuning/trainer.py": ("test_trainer", "test_training"),
+    "finetuning/": ("test_settings", "test_training", "test_cross_validation"),
+    "images/batches.py": ("test_batches", "test_tensors"),
+    "images/class_folders.py": ("test_folder", "test_listing"),
+    "images/data.py": ("test_features", "test_folder", "test_batches"),
+    "images/features.py": ("test_features",),
+    "images/folder.py": ("test_folder",),
+    "images/listing.py": ("test_listing",),
+    "images/records.py": ("test_records", "test_damaged"),
+    "images/splits.py": ("test_splits", "test_listing"),
+    "images/statistics.py": ("test_statistics",),
+    "images/": PIXELS,
+    "port/alexnet": ("test_alexnet", "test_network"),
+    "port/architecture.py": ("test_architecture", "test_alexnet"),
+    "port/commands.py": ("test_files", "test_network", "test_exchange"),
     "port/compilation.py": ("test_layers", "test_statistics"),
+    "port/engines.py": ("test_engines",),
+    "port/exchange.py": ("test_exchange",),
+    "port/inference.py": ("test_prediction",),
+    "port/layers.py": ("test_layers",),
     "port/layouts.py": ("test_layouts", "test_damaged"),
-    "port/": ("test_layers", "test_network", "test_drawn_networks", "test_exchange"),
+    "port/": ("test_network", "test_drawn_networks", "test_exchange"),
     "quiet.py": ("test_start", "test_exchange"),
-    "teaching/": ("test_figures", "test_scenes"),
-    "": ("test_files", "test_exchange", "test_launch"),
+    "teaching/figures.py": ("test_figures",),
+    "teaching/": ("test_layouts", "test_scenes"),
+    "": ("test_files", "test_exchange", "test_start"),
 }
 #: What the tests import that takes long, once for all mutants.
 HEAVY = (
@@ -202,13 +228,8 @@ def sample(count):
 
 def tests_of(module):
     """Return the files of a module's tests."""
-    own = f"test_{Path(module).stem}"
-    more = next(names for start, names in TESTS.items() if module.startswith(start))
-    return [
-        f"tests/{name}.py"
-        for name in dict.fromkeys((own, *more))
-        if (ROOT / "tests" / f"{name}.py").exists()
-    ]
+    names = next(names for start, names in TESTS.items() if module.startswith(start))
+    return [f"tests/{name}.py" for name in names if (ROOT / "tests" / f"{name}.py").exists()]
 
 
 class Recorder:

@@ -130,7 +130,8 @@ def keras_model(folder, network):
 
 def a_checkpoint(folder, network):
     trainer = Trainer(network, Recipe(optimizer="momentum"))
-    checkpoint = Checkpoint(folder, trainer)
+    data = SimpleNamespace(augment="none")
+    checkpoint = Checkpoint(folder, trainer, images="", keep_epochs=False, data=data)
     row = dict.fromkeys(("epoch", "loss", "accuracy", "val_loss", "val_accuracy"), 1)
     checkpoint.save([row | {"learning_rate": 0.1}], trainer.snapshot(), improved=False)
 

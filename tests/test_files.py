@@ -42,9 +42,13 @@ def test_a_relative_data_directory_is_found_from_a_notebook(monkeypatch, tmp_pat
 
 def test_the_official_file_goes_before_others(monkeypatch, tmp_path):
     monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"found none\. Run .* fetch alexnet"):
+        files.find_imagenet_weights()
     for name in ("a.caffemodel", "official.caffemodel", "z.caffemodel"):
         (tmp_path / name).write_text(name)
     assert find_caffemodel().name == "a.caffemodel"
+    with pytest.raises(FileNotFoundError, match=r"found a\.caffemodel with another checksum\."):
+        files.find_imagenet_weights()
     monkeypatch.setattr(files, "CAFFEMODEL_SHA1", files.checksum(tmp_path / "official.caffemodel"))
     assert find_caffemodel().name == files.find_imagenet_weights().name == "official.caffemodel"
 
