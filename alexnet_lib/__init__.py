@@ -59,8 +59,8 @@ def __dir__():
 def _register_layers(keras):
     """Register our layers with Keras, so that saved models load."""
     if keras.backend.backend() == "tensorflow":
-        importlib.import_module(f"{__name__}.port.layers")
-        importlib.import_module(f"{__name__}.port.caffe_layers")
+        for name in ("layers", "caffe_layers", "model"):
+            importlib.import_module(f"{__name__}.port.{name}")
 
 
 class _WhenKerasIsImported:
