@@ -4,11 +4,11 @@ import math
 from typing import NamedTuple
 
 from alexnet_lib.errors import InputError
+from alexnet_lib.port.architecture import FC6_SCALE
 
 __all__ = [
     "CONVOLUTIONS",
     "FC",
-    "FC6_SCALE",
     "RECIPES",
     "Recipe",
     "learning_rate",
@@ -20,9 +20,6 @@ __all__ = [
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 #: Names of the fully connected layers, in order.
 FC = ("fc6", "fc7", "fc8")
-#: How much smaller fc6's fresh weights are, and how much slower it learns, than the layers after
-#: it: see `fresh_model`.
-FC6_SCALE = 1 / 32
 OPTIMIZERS = ("sgd", "momentum", "adamw")
 SCHEDULES = ("constant", "exponential", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")

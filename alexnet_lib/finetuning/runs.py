@@ -3,12 +3,10 @@
 import contextlib
 from pathlib import Path
 
-import keras
-
 from alexnet_lib.errors import InputError
 from alexnet_lib.finetuning.classifier import Classifier, save_classifier
 from alexnet_lib.finetuning.evaluation import evaluate
-from alexnet_lib.finetuning.recipes import FC6_SCALE, stages_of
+from alexnet_lib.finetuning.recipes import stages_of
 from alexnet_lib.finetuning.replicas import Replicas
 from alexnet_lib.finetuning.settings import (
     check_run,
@@ -33,6 +31,7 @@ from alexnet_lib.images.splits import (
 )
 from alexnet_lib.port.alexnet import AlexNet, load_weights
 from alexnet_lib.port.architecture import FC_UNITS
+from alexnet_lib.port.backend import keras
 
 __all__ = ["data_of_stages", "fresh_model", "train_classifier", "train_stages"]
 
@@ -48,11 +47,7 @@ AUGMENTED = {
 
 
 def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
-    """Build AlexNet with a head to be trained.
-
-    He's widths suit inputs of about 1, and pool5's activations reach 200: fc6's weights start
-    smaller by `FC6_SCALE`, by which recipes also slow its learning. Larger ones give logits so
-    large that training begins by undoing them; a faster rate kills fc6's units.
+    """Build AlexNet with a head to be trained, the same for the same seed.
 
     Args:
         classes: number of outputs of fc8.
@@ -65,8 +60,6 @@ def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
     """
     keras.utils.set_random_seed(seed)
     model = AlexNet(classes=classes, fc_units=fc_units)
-    kernel = model.get_layer("fc6").kernel
-    kernel.assign(FC6_SCALE * kernel)
     if weights is not None:
         load_weights(model, weights)
     return model

@@ -8,13 +8,13 @@ uninterrupted one.
 import hashlib
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from alexnet_lib.errors import AlexNetError
 from alexnet_lib.finetuning.recipes import CONVOLUTIONS, FC, learning_rate
 from alexnet_lib.finetuning.replicas import Replicas
+from alexnet_lib.port.backend import keras
 from alexnet_lib.port.compilation import one_loop
 
 __all__ = ["Trainer", "TrainingDiverged", "submodel"]
