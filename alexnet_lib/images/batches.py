@@ -91,6 +91,7 @@ def batches(
     epochs=1,
     first_epoch=0,
     shard=(0, 1),
+    size=INPUT_SIZE,
 ):
     """Resize, batch, augment and subtract the mean, as `preprocess_input` does.
 
@@ -101,19 +102,20 @@ def batches(
         batch_size: the last batch of an epoch may be smaller.
         training: shuffle, differently in each epoch, and `augment`.
         seed: of shuffling and augmentation.
-        resize: "stretch", "center" or "caffe", as in `preprocess_input`; to 227x227, or for
-            training to 256x256, from which `augment` crops 227x227.
+        resize: "stretch", "center" or "caffe", as in `preprocess_input`; for training to 256x256,
+            from which `augment` crops 227x227.
         epochs: number of consecutive epochs. A new iteration starts with the first one again.
         first_epoch: its number, to resume a run.
         shard: as in `image_dataset`.
+        size: side of the images, in pixels; training always has 227.
 
     Returns:
-        A `tf.data.Dataset` of images, float32 (batch, 227, 227, 3), BGR, ImageNet's mean
+        A `tf.data.Dataset` of images, float32 (batch, size, size, 3), BGR, ImageNet's mean
         subtracted, and labels, int64 (batch,).
     """
     if resize not in RESIZES:
         raise InputError(f"resize must be one of {RESIZES}. Received: resize={resize!r}")
-    size = SHORT_SIDE if training else INPUT_SIZE
+    size = SHORT_SIDE if training else size
     totals = [min(batch_size, count - start) for start in range(0, count, batch_size)]
     rows = [len(range(shard[0], total, shard[1])) for total in totals]
 

@@ -18,6 +18,7 @@ from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import data_directory, in_threads
 from alexnet_lib.images.data import VIEWS
 from alexnet_lib.images.preprocessing import read_image
+from alexnet_lib.port.architecture import INPUT_SIZE
 
 __all__ = ["Images", "duplicate_groups", "find_ucmerced", "read_folder"]
 
@@ -64,11 +65,11 @@ class Images:
             image_dataset(self, batch_size, shard, training=training, seed=seed, first_epoch=epoch)
         )
 
-    def view_batches(self, batch_size, views=1):
+    def view_batches(self, batch_size, views=1, size=INPUT_SIZE):
         """Iterate over the images in order, as `Data` says, in the views of `eight_views`."""
         from alexnet_lib.images.batches import eight_views, image_dataset
 
-        for images, _ in image_dataset(self, batch_size):
+        for images, _ in image_dataset(self, batch_size, size=size):
             yield eight_views(images) if views == VIEWS else images[None]
 
 
