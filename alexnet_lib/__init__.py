@@ -4,8 +4,7 @@ Names are imported on first use, so reading a `.caffemodel` does not load Tensor
 """
 
 import importlib
-
-import wrapt
+import sys
 
 __version__ = "0.1.0"
 
@@ -57,9 +56,34 @@ def __dir__():
     return sorted({*globals(), *__all__})
 
 
-@wrapt.when_imported("keras")
 def _register_layers(keras):
-    """Register our layers as soon as Keras is imported, so that saved models load."""
+    """Register our layers with Keras, so that saved models load."""
     if keras.backend.backend() == "tensorflow":
         importlib.import_module(f"{__name__}.port.layers")
         importlib.import_module(f"{__name__}.port.caffe_layers")
+
+
+class _WhenKerasIsImported:
+    """Registers our layers as soon as Keras is imported; `wrapt` does so too, but loads asyncio."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "keras":
+            return None
+        others = (finder for finder in sys.meta_path if not isinstance(finder, type(self)))
+        found = (finder.find_spec(name, path, target) for finder in others)
+        spec = next(filter(None, found), None)
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def run_and_register(module):
+                run(module)
+                _register_layers(module)
+
+            spec.loader.exec_module = run_and_register
+        return spec
+
+
+if "keras" in sys.modules:
+    _register_layers(sys.modules["keras"])
+else:
+    sys.meta_path.insert(0, _WhenKerasIsImported())

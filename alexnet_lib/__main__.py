@@ -1,8 +1,10 @@
 """The command line: `python -m alexnet_lib COMMAND`."""
 
+import warnings
+
 import click
 
-from alexnet_lib.errors import AlexNetError
+from alexnet_lib.errors import AlexNetError, printable
 from alexnet_lib.finetuning import commands as finetuning_commands
 from alexnet_lib.port import commands as port_commands
 
@@ -11,10 +13,20 @@ class _Commands(click.Group):
     """Turns errors that a user can cause into their message and exit 1; others are bugs."""
 
     def invoke(self, context):
+        before, warnings.formatwarning = warnings.formatwarning, _one_line
         try:
             return super().invoke(context)
+        except BrokenPipeError:  # `| head` has read enough; click ends quietly
+            raise
         except (AlexNetError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(error)) from error
+        finally:
+            warnings.formatwarning = before
+
+
+def _one_line(message, *_, **__):
+    """Format a warning without the line of code that raised it."""
+    return f"Warning: {message}\n"
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

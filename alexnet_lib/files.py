@@ -1,16 +1,12 @@
-"""Files: the data directory, atomic writes, checksums, and BVLC's weights found by checksum."""
+"""Files: the data directory, atomic writes, checksums, and BVLC's weights found by checksum.
+
+Every command reads this module, so it loads at the top only what they all need.
+"""
 
 import contextlib
-import hashlib
 import os
 import platform
-import uuid
-from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
-
-import platformdirs
-from tqdm import tqdm
 
 from alexnet_lib.errors import InputError, MissingFileError
 
@@ -29,8 +25,9 @@ __all__ = [
 
 _PACKAGE = Path(__file__).resolve().parent
 _INSTALLED = (_PACKAGE / "data").is_dir()  # from a wheel, which carries a copy of a clone's data/
+_ROOT = _PACKAGE if _INSTALLED else _PACKAGE.parent
 #: The folder of the data that the library carries.
-CARRIED = (_PACKAGE if _INSTALLED else _PACKAGE.parent) / "data"
+CARRIED = _ROOT / "data"
 #: Results of the book's runs, with settings, seeds and versions; only in a clone.
 RESULTS = CARRIED / "results"
 #: All layers fine-tuned on UC Merced, with a small head, stored in half precision: ``finetune -o
@@ -48,10 +45,21 @@ def data_directory():
 
     It is $ALEXNET_DATA if that is set; else `data/downloads` in a clone of the book; else, if the
     library was installed from a wheel, the user's cache folder of the platform.
+
+    A relative $ALEXNET_DATA is looked for in the current folder, then in the one that the shell was
+    in ($PWD), then in the clone: Jupyter runs a notebook in the notebook's own folder. Where there
+    is none, it is in the current folder.
     """
     if folder := os.environ.get("ALEXNET_DATA"):
-        return Path(folder).resolve()
-    return platformdirs.user_cache_path("alexnet_lib") if _INSTALLED else CARRIED / "downloads"
+        folder = Path(folder).expanduser()
+        places = (Path.cwd(), Path(os.environ.get("PWD", "")), _ROOT)
+        found = (place / folder for place in places if (place / folder).is_dir())
+        return next(found, folder).resolve()
+    if not _INSTALLED:
+        return CARRIED / "downloads"
+    import platformdirs
+
+    return platformdirs.user_cache_path("alexnet_lib")
 
 
 @contextlib.contextmanager
@@ -66,7 +74,7 @@ def atomic_path(path):
         `path` at the end of the block, or removed after an exception.
     """
     path = Path(path)
-    partial = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    partial = path.with_name(f".{os.urandom(16).hex()}-{path.name}")
     try:
         yield partial
         os.replace(partial, path)
@@ -99,6 +107,10 @@ def in_threads(function, items, what):
         items: a sequence.
         what: the bar's title.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tqdm import tqdm
+
     with ThreadPoolExecutor() as pool:
         yield from tqdm(
             pool.map(function, items), what, len(items), unit="images", disable=None, leave=False
@@ -107,6 +119,8 @@ def in_threads(function, items, what):
 
 def checksum(path, algorithm="sha1"):
     """Return a file's checksum as a hexadecimal string; `hashlib` lists the algorithms."""
+    import hashlib
+
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -120,6 +134,8 @@ def versions(*packages):
     Returns:
         A dict from "python" and each package's name to its version.
     """
+    from importlib import metadata
+
     names = ("tensorflow", "keras", "numpy", "opencv-python-headless", *packages)
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 

@@ -33,8 +33,9 @@ class Row(NamedTuple):
     start. It is None where nothing plain sets one: opening a mapped file reads next to nothing,
     importing `alexnet_lib` is to avoid what would be its limit, and epochs of the head and the
     whole story are many kinds of work one after the other. Memory is in MiB above the
-    interpreter's with its modules loaded, and None where it was not measured. `target` says what
-    was to be reached, and `met` whether it was, 1 or 0.
+    interpreter's with its modules loaded (of a cold start, the peak of the whole process), and None
+    where it was not measured. `target` says what was to be reached, and `met` whether it was, 1
+    or 0.
     """
 
     work: str

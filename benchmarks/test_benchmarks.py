@@ -16,6 +16,7 @@ from benchmarks import (
     ported,
     reading,
     roofline,
+    startup,
     training,
 )
 from benchmarks.compare import (
@@ -93,6 +94,20 @@ def test_all_engines_agree(module):
     rows = list(module.rows(quick=True))
     assert rows
     assert all(found.ours_ms > 0 and found.peer_ms > 0 for found in rows)
+
+
+def test_a_cold_start_answers_in_a_fraction_of_tensorflows_import():
+    library, usage, light, full = startup.rows(quick=True)
+    assert {found.peer for found in (library, usage, light, full)} == {startup.IMPORT}
+    assert light.target == "at most 0.6 s and 0.15 of the import"
+    assert light.ratio > 2  # by far, even where the machine is busy
+    if light.ours_mib is not None:
+        assert usage.ours_mib < light.ours_mib < 250
+        assert full.ours_mib > 217
+    slow = light._replace(ours_ms=599.0, peer_ms=3000.0)
+    assert startup._judged(slow, "light").met == 0  # a fifth of the import
+    assert startup._judged(slow._replace(peer_ms=4000.0), "light").met == 1
+    assert startup._judged(slow._replace(ours_ms=601.0, peer_ms=9000.0), "light").met == 0
 
 
 def test_the_roofline_has_every_layer_that_computes():

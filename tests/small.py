@@ -3,8 +3,11 @@
 import cv2
 import keras
 import numpy as np
+import pytest
 
+from alexnet_lib.finetuning import runs
 from alexnet_lib.images.features import Features
+from alexnet_lib.images.splits import read_split
 from alexnet_lib.port.layers import FullyConnected, GroupedConv2D, LocalResponseNormalization
 
 
@@ -55,3 +58,24 @@ def write_pictures(folder, per_class=8, side=64):
             pixels = np.clip(generator.normal(mean, 20, (side, side, 3)), 0, 255).astype(np.uint8)
             write_image(folder / kind / f"{i}.png", pixels)
     return folder
+
+
+def write_noise(path, seed=0, size=(20, 30)):
+    """Write an image of noise, another one for each seed."""
+    write_image(path, np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8))
+
+
+def deal(images, folder, monkeypatch, **options):
+    """Call `train_classifier` up to where it has written the split; return that."""
+
+    class ReadyError(Exception):
+        pass
+
+    def stop(*_):
+        raise ReadyError
+
+    monkeypatch.setattr(runs, "fresh_model", lambda *_: None)
+    monkeypatch.setattr(runs, "data_of_stages", stop)
+    with pytest.raises(ReadyError):
+        runs.train_classifier(images, folder, **options)
+    return read_split(folder / "split.csv")

@@ -9,12 +9,8 @@ import pytest
 
 import alexnet_lib
 from alexnet_lib import files
-from alexnet_lib.port.alexnet import (
-    AlexNet,
-    decode_predictions,
-    imagenet_classes,
-    load_weights,
-)
+from alexnet_lib.port.alexnet import AlexNet, decode_predictions, load_weights
+from alexnet_lib.port.alexnet_files import imagenet_classes
 from alexnet_lib.port.architecture import describe
 from alexnet_lib.port.layouts import model_weights, save_npz
 

@@ -106,7 +106,7 @@ def test_views_are_averaged_as_probabilities(model, features):
 
 def test_views_must_be_at_hand(model, features):
     single = dataclasses.replace(features, codes=features.codes[:1])
-    with pytest.raises(ValueError, match="views=8, of which 1 are at hand"):
+    with pytest.raises(ValueError, match=r"views=8, of which 1 are at hand \(augment='none'\)"):
         evaluate(model, single, views=8)
     with pytest.raises(ValueError, match="views=4"):
         evaluate(model, features, views=4)

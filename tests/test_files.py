@@ -20,6 +20,26 @@ def test_data_directory_is_the_environments_or_the_books(monkeypatch, tmp_path):
     assert data_directory().parts[-2:] == ("data", "downloads")
 
 
+def test_a_relative_data_directory_is_found_from_a_notebook(monkeypatch, tmp_path):
+    """Jupyter runs a notebook in its own folder; $PWD stays the one where the command was typed."""
+    shell, notebooks, clone = (tmp_path / name for name in ("shell", "notebooks", "clone"))
+    for folder in (shell, notebooks, clone):
+        folder.mkdir()
+    monkeypatch.setattr(files, "_ROOT", clone)
+    monkeypatch.chdir(notebooks)
+    monkeypatch.setenv("PWD", str(shell))
+    monkeypatch.setenv("ALEXNET_DATA", "mine")
+    assert data_directory() == notebooks / "mine"  # to be made
+    for folder in (clone, shell, notebooks):
+        (folder / "mine").mkdir()
+        assert data_directory() == folder / "mine"
+    monkeypatch.setenv("ALEXNET_DATA", str(shell))
+    assert data_directory() == shell
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ALEXNET_DATA", "~/clone")
+    assert data_directory() == clone
+
+
 def test_the_official_file_goes_before_others(monkeypatch, tmp_path):
     monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
     for name in ("a.caffemodel", "official.caffemodel", "z.caffemodel"):

@@ -179,14 +179,19 @@ def test_a_spreadsheets_csv_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"line 1: expected file,class,subset, found None"),
-        (b"a/1,a,train\n", r"line 1: expected file,class,subset, found \['a/1'"),
-        (b"file,class,subset\na/1,a,train\na/2,a\n", r"line 3: expected class/stem, the same cla"),
+        (b"", r"line 1: expected file,class,subset, found ''"),
+        (b"a/1,a,train\n", r"line 1: expected file,class,subset, found 'a/1,a,train'"),
+        (b"file,class,subset\na/1,a,train\na/2,a\n", r"line 3: expected 3 columns as in line 1"),
+        (b"file,subset\na1,train\n", r"line 2: expected class/stem"),
+        (b"file,class,subset\n", r"expected images and their subsets, found a header alone"),
+        (b'file,class,subset\n"a/1,a,test\na/2,a,test\n', r"line 3: unexpected end of data"),
+        (b"file,class,subset\na/1,a,test\na/\0,a,test\n", r"line 3: expected text, found a zero"),
+        (b"file,subset,path\na/1,test,a/1\n", r"both 'file' and 'path' could be the file"),
+        (b"file,class,subset\n" + b"a" * 200_000 + b",a,test\n", r"line 2: field larger than"),
         (b"file,class,subset\na/1,b,train\n", r"line 2: expected class/stem, the same class"),
-        (b"file,class,subset\na1,a1,train\n", r"line 2: expected class/stem"),
-        (b"file,class,subset\na/1,a,training\n", r"line 2: .* train, validation, test or a fold's"),
+        (b"file,class,subset\na/1,a,traning\n", r"line 2: .* train, validation, test or a fold's"),
         (b"file,class,subset\na/1,a,test\na/1,a,train\n", r"line 3: expected every file once"),
-        (b"file,class,subset\n\xff\n", r"split\.csv: .*utf-8"),
+        (b"file,class,subset\n\xff\n", r"split\.csv: line 2: expected text in UTF-8"),
     ],
 )
 def test_a_damaged_csv_is_named_with_its_line(content, message, tmp_path):

@@ -32,9 +32,11 @@ def test_learns_and_reports_every_epoch(subsets):
     assert history["epoch"].tolist() == [0, 1, 2, 3]
     assert history["val_accuracy"].max() >= 0.9
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
-    loss, accuracy = Trainer(model, RECIPE, "pool5").measure(subsets[1])
+    loss, accuracy, balanced = Trainer(model, RECIPE, "pool5").measure(subsets[1])
     best = history.iloc[history["val_accuracy"][::-1].idxmax()]
     assert (loss, accuracy) == pytest.approx((best["val_loss"], best["val_accuracy"]), rel=1e-5)
+    assert balanced == pytest.approx(accuracy)  # classes are of one size, so nothing is added
+    assert "val_balanced_accuracy" not in history
 
 
 def test_trains_without_dropout(subsets):
@@ -88,7 +90,7 @@ def test_the_best_epoch_is_kept(subsets, monkeypatch, tmp_path):
 
     def measure(trainer, data):
         seen.append(trainer.snapshot())
-        return 1.0, next(accuracies)
+        return 1.0, next(accuracies), 0.0
 
     monkeypatch.setattr(Trainer, "measure", measure)
     model = small_network()
@@ -102,7 +104,7 @@ def test_the_best_epoch_is_kept(subsets, monkeypatch, tmp_path):
 
 def test_early_stop(subsets, monkeypatch):
     accuracies = iter([0.5, 0.9, 0.7, 0.6, 0.95])
-    monkeypatch.setattr(Trainer, "measure", lambda trainer, data: (1.0, next(accuracies)))
+    monkeypatch.setattr(Trainer, "measure", lambda trainer, data: (1.0, next(accuracies), 0.0))
     history = finetune(
         small_network(), *subsets, RECIPE._replace(epochs=9, patience=2), progress=False
     )
@@ -147,13 +149,16 @@ def test_a_checkpoint_of_another_run_is_refused(subsets, tmp_path):
     other = small_network()
     other.get_layer("conv1").kernel.assign_add(other.get_layer("conv1").kernel)
     for model, train, settings, seed, differs in (
-        (small_network(), subsets[0], RECIPE, 0, "recipe"),
-        (small_network(), subsets[0], recipe, 1, "seed"),
-        (small_network(), fewer, recipe, 0, "images"),
-        (small_network(units=8), subsets[0], recipe, 0, "size of the head"),
-        (other, subsets[0], recipe, 0, "frozen weights"),
-    ):
-        message = rf"checkpoint\.npz: checkpoint of another run: differs in {differs}\."
+        (
+            small_network(), subsets[0], recipe._replace(l2=0.1, batch_size=8, epochs=4), 0,
+            "recipe: batch_size 16 in the folder, 8 asked; recipe: l2 0.0 in the folder, 0.1 asked",
+        ),
+        (small_network(), subsets[0], recipe, 1, "seed: 0 in the folder, 1 asked"),
+        (small_network(), fewer, recipe, 0, "images: .*"),
+        (small_network(units=8), subsets[0], recipe, 0, "size of the head: .* asked"),
+        (other, subsets[0], recipe, 0, "frozen weights: .* asked"),
+    ):  # fmt: skip
+        message = rf"checkpoint\.npz: checkpoint of another run: differs in {differs}\. Choose"
         with pytest.raises(ValueError, match=message):
             finetune(model, train, subsets[1], settings, tmp_path, seed, progress=False)
 
@@ -175,10 +180,10 @@ def test_what_a_killed_write_left_is_removed(subsets, tmp_path):
 
 
 def test_weights_that_fail_in_the_last_step_are_not_kept(subsets, tmp_path, monkeypatch):
-    monkeypatch.setattr(Trainer, "measure", lambda trainer, data: (np.nan, 0.0))
+    monkeypatch.setattr(Trainer, "measure", lambda trainer, data: (np.nan, 0.0, 0.0))
     with pytest.raises(TrainingDiverged, match="epoch 0, validation: the loss is nan"):
         finetune(small_network(), *subsets, RECIPE, tmp_path, progress=False)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_divergence_names_likely_causes(subsets):

@@ -30,6 +30,7 @@ from alexnet_lib.caffe.wire import (
 )
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path
+from alexnet_lib.reading import LOOKALIKES
 
 __all__ = [
     "CaffeModelError", "read_caffemodel", "read_layer_records", "read_mean", "release_pages",
@@ -61,19 +62,6 @@ V1_TYPE, V1_CONVOLUTION, V1_INNER_PRODUCT = 5, 4, 14
 
 MAX_DIMENSION = 2**31 - 1
 HDF5 = b"\x89HDF\r\n\x1a\n"
-# What people hand to a reader of weights instead of weights, by how it begins.
-LOOKALIKES = {
-    rb"PK\x03\x04": "a zip archive (.npz, .keras?)",
-    rb"<": "HTML or XML, perhaps the error page of a failed download",
-    rb"\s*(#[^\n]*\n\s*)*(name|input|input_dim|input_shape|force_backward|state|layers?)\s*[:{]": (
-        "a prototxt, the network's description; the weights are in the .caffemodel"
-    ),
-    rb"version https://git-lfs": "a Git LFS pointer; run `git lfs pull`",
-    rb"\x1f\x8b|BZh|\xfd7zXZ": "a compressed archive, such as an export of DIGITS; unpack it "
-    "(`tar xzf FILE`) and take the .caffemodel and the deploy.prototxt that are in it",
-    rb"\x93NUMPY|\x80[\x02-\x05]": "a pickled .npy or pickle, as old converters wrote them; "
-    "pickles can run any code and are not opened here. Take the .caffemodel that it was made from",
-}
 
 
 def release_pages(blob):

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 
 from alexnet_lib.caffe.wire import CaffeModelError
+from alexnet_lib.reading import read_dataset
 
 __all__ = ["read_hdf5"]
 
@@ -25,7 +26,7 @@ def read_hdf5(path):
     def visit(name, item):
         layer, _, index = name.rpartition("/")
         if isinstance(item, h5py.Dataset) and layer and index.isdecimal():
-            blob = np.asarray(item[()], np.float32)
+            blob = np.asarray(read_dataset(item), np.float32)
             blob.flags.writeable = False
             found.setdefault(layer, {})[int(index)] = blob
 
@@ -35,7 +36,9 @@ def read_hdf5(path):
                 kind = "of a solver's state" if "learned_net" in file else "without a group 'data'"
                 raise KeyError(f"it is one {kind}; the weights are in the .caffemodel.h5")
             file["data"].visititems(visit)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # HDF5 raises nearly anything over random bytes
         raise CaffeModelError(
             f"{path}: byte 0: expected a snapshot of Caffe; this looks like an HDF5 file that is "
             f"none, or is broken: {error}"

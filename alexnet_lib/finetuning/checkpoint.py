@@ -10,7 +10,10 @@ import tensorflow as tf
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, write_csv
-from alexnet_lib.port.layouts import model_weights, open_npz, save_npz
+from alexnet_lib.finetuning.classifier import Classifier, save_classifier
+from alexnet_lib.finetuning.settings import check_epochs, checkpoint_facts, differences
+from alexnet_lib.port.layouts import open_npz
+from alexnet_lib.reading import reading
 
 __all__ = ["Checkpoint"]
 
@@ -23,11 +26,13 @@ class Checkpoint:
         trainer: `Trainer` whose variables are saved and restored.
         images: digest of the images and labels that it trains on and is measured with.
         keep_epochs: keep every epoch's weights, beside the best one's.
+        data: `Data` that it trains on; the weights are stored with its classes and augmentation.
     """
 
-    def __init__(self, folder, trainer, images="", keep_epochs=False):
+    def __init__(self, folder, trainer, images="", keep_epochs=False, data=None):
         self.folder = None if folder is None else Path(folder)
         self.trainer, self.images, self.keep_epochs = trainer, images, keep_epochs
+        self.data = data
 
     def settings(self):
         """Return what makes two runs the same: all but the values of the weights that train."""
@@ -39,7 +44,7 @@ class Checkpoint:
                     digest.update(variable.numpy().tobytes())
         sizes = [list(variable.shape) for variable in self.trainer.state().values()]
         facts = {
-            "recipe": self.trainer.recipe,
+            "recipe": self.trainer.recipe._asdict(),
             "seed": self.trainer.seed,
             "images": self.images,
             "size of the head": sizes,
@@ -58,16 +63,16 @@ class Checkpoint:
         if self.folder is None or not self.trainer.replicas.chief:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        row = history[-1]
-        if improved:
-            save_npz(self.folder / "best.npz", model_weights(self.trainer.model))
+        row, paths = history[-1], [self.folder / "best.npz"] if improved else []
         if self.keep_epochs:
             (self.folder / "epochs").mkdir(exist_ok=True)
-            path = self.folder / "epochs" / f"{row['epoch']:03d}.npz"
-            save_npz(path, model_weights(self.trainer.model))
+            paths.append(self.folder / "epochs" / f"{row['epoch']:03d}.npz")
+        for path in paths:
+            classifier = Classifier(self.trainer.model, self.data.classes)
+            save_classifier(path, classifier, augment=self.data.augment)
         write_csv(self.folder / "history.csv", pd.DataFrame(history))
         with tf.summary.create_file_writer(str(self.folder / "tensorboard")).as_default():
-            for name in ("learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"):
+            for name in row.keys() - {"epoch"}:
                 tf.summary.scalar(name, row[name], step=row["epoch"])
         # Last: an epoch that no checkpoint has is trained, and written, again.
         arrays = {name: variable.numpy() for name, variable in self.trainer.state().items()}
@@ -84,7 +89,7 @@ class Checkpoint:
             The history and the best weights that it holds; an empty list and None without one.
 
         Raises:
-            InputError: where the checkpoint is damaged or another run's.
+            InputError: where the checkpoint is damaged, another run's, or of more epochs.
         """
         path = None if self.folder is None else self.folder / "checkpoint.npz"
         if path is None:
@@ -95,13 +100,17 @@ class Checkpoint:
             return [], None
         with open_npz(path, "a checkpoint of `finetune`") as file:
             arrays = dict(file)
-            found, history = (json.loads(str(arrays[name])) for name in ("settings", "history"))
-            differ = [name for name, fact in self.settings().items() if found[name] != fact]
-        if differ:
+            found, history = checkpoint_facts(file)
+        if differ := differences(found, self.settings()):
             raise InputError(
-                f"{path}: checkpoint of another run: differs in {', '.join(differ)}. Choose "
+                f"{path}: checkpoint of another run: differs in {'; '.join(differ)}. Choose "
                 "another folder, or remove this one to start anew"
             )
-        self.trainer.assign(arrays)
+        check_epochs(path, len(history), self.trainer.recipe.epochs)
+        with reading(path, "a checkpoint of `finetune`"):
+            names = [*self.trainer.state(), *(f"best/{name}" for name in self.trainer.snapshot())]
+            if lacking := [name for name in names if name not in arrays]:
+                raise KeyError(f"it lacks {', '.join(lacking)}")
+            self.trainer.assign(arrays)
         best = {name[5:]: array for name, array in arrays.items() if name.startswith("best/")}
         return history, best

@@ -1,5 +1,6 @@
 """Cross-validation: every image is tested once, by a network that never saw it."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -7,16 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from alexnet_lib.errors import InputError
 from alexnet_lib.files import write_csv
 from alexnet_lib.finetuning.evaluation import check_views, evaluate
-from alexnet_lib.finetuning.runs import (
-    data_of_stages,
-    fresh_model,
-    settings_of,
-    stages_of,
-    train_stages,
-)
+from alexnet_lib.finetuning.recipes import stages_of
+from alexnet_lib.finetuning.runs import AUGMENTED, data_of_stages, fresh_model, train_stages
+from alexnet_lib.finetuning.settings import check_folds, run_lock, say, settings_of
+from alexnet_lib.finetuning.training import remarks, unequal
 from alexnet_lib.images.splits import k_folds, split
 from alexnet_lib.port.architecture import FC_UNITS
 
@@ -24,7 +21,7 @@ __all__ = ["crossval"]
 
 
 def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weights=None,
-             fc_units=FC_UNITS, folder=None, progress=True):  # fmt: skip
+             fc_units=FC_UNITS, folder=None, progress=True, augment=None):  # fmt: skip
     """Train k networks, each on all folds but one, and test each on the fold that it did not see.
 
     Of the training folds, a ninth is kept for choosing the epoch, so that no choice sees a test
@@ -35,7 +32,8 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         recipe: `Recipe`, or the name of one of `RECIPES`; see `stages_of`.
         k: number of folds.
         seed: of folds, fresh layers and training.
-        views: test with 1 view and, where it is 8, with the mean of 8 as well.
+        views: test with 1 view and, where it is 2 or 8, with the mean of as many as well, which the
+            augmentation must allow.
         groups: int (images,), what must stay in one fold; as `duplicate_groups` returns it.
         weights: of the convolutions, as in `AlexNet`; not needed for features.
         fc_units: as in `AlexNet`.
@@ -43,23 +41,37 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
             predictions.csv, a row an image, with all `views`; both after every fold. Where it holds
             some folds of the same settings and versions, the run goes on after them. None writes
             nothing.
-        progress: show bars.
+        progress: show bars, and say what is worth knowing of the run.
+        augment: "none", "mirror" or "aerial", as in `Images`; by default that of `data`.
 
     Returns:
         folds and predictions, both `pandas.DataFrame`.
 
     Raises:
-        InputError: for arguments that disagree, or a folder with the results of another run.
+        InputError: for arguments that disagree, or a folder with the results of another run, or in
+            which another one is working.
     """
+    data = data.augmented(augment or data.augment)
     check_views(data, views)
-    classes, stages = len(data.classes), stages_of(recipe)
-    fold_of = k_folds(data.labels, groups, k, seed)
-    about = settings_of(stages, seed, fc_units, weights) | {"k": k, "views": views}
-    about["recipes"] = json.dumps(about["recipes"])
+    stages, fold_of = stages_of(recipe), k_folds(data.labels, groups, k, seed)
+    about = {"augment": data.augment, "white": data.white or ""}
+    about = settings_of(stages, seed, fc_units, weights, **about) | {"k": k, "views": views}
     about["folds_sha1"] = hashlib.sha1(
         json.dumps([data.names, fold_of.tolist()]).encode()
     ).hexdigest()
+    with contextlib.nullcontext() if folder is None else run_lock(folder):
+        return _train_folds(
+            data, stages, fold_of, groups, about, folder, progress, weights, fc_units
+        )
+
+
+def _train_folds(data, stages, fold_of, groups, about, folder, progress, weights, fc_units):
+    """Train and test on the folds that are not stored yet, and return the tables of all."""
+    classes, k, seed, views = len(data.classes), about["k"], about["seed"], about["views"]
     folds, predictions = _finished(folder, about)
+    about = about | {"recipes": json.dumps(about["recipes"])}
+    if progress:
+        say(AUGMENTED[data.augment])
     if len(folds) < k:
         model = fresh_model(classes, seed, weights, fc_units)
         sources = data_of_stages(stages, data, model, progress)
@@ -68,6 +80,9 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         inner = None if groups is None else np.asarray(groups)[inside]
         part = split(data.labels[inside], inner, (8 / 9, 1 / 9, 0), seed)
         train, validation = inside[part == "train"], inside[part == "validation"]
+        if progress and not folds:  # the other folds are alike
+            for line in remarks(data.subset(train), data.subset(validation), stages[-1]):
+                say(line)
         model = fresh_model(classes, seed + fold, weights, fc_units)
         history = train_stages(
             model, stages, sources, train, validation, seed=seed + fold, progress=progress
@@ -77,12 +92,14 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         for number in sorted({1, views}):
             result = evaluate(model, sources[-1].subset(test), number)
             row[f"accuracy_{number}"] = result.accuracy
+            if unequal(data):
+                row[f"balanced_accuracy_{number}"] = result.balanced_accuracy
         folds.append(row)
         table = result.table().round(4)
         table.insert(1, "fold", fold)
         predictions.append(table)
         if progress:
-            print(", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+            say(", ".join(f"{key} {value:.4g}" for key, value in row.items()))
         if folder is not None:
             # The folds go last: they say how many of them are whole.
             write_csv(Path(folder, "predictions.csv"), pd.concat(predictions))
@@ -92,20 +109,12 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
 
 def _finished(folder, about):
     """Return the rows of the folds that a run of these settings has stored, and their tables."""
-    if folder is None:
-        return [], []
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    path = Path(folder, "folds.csv")
-    if not path.exists():
+    folds = None if folder is None else check_folds(folder, about)
+    if folds is None:
         return [], []
     text = dict.fromkeys([*about, "image", "true", "predicted"], str)
     options = {"dtype": text, "keep_default_na": False}
-    folds = pd.read_csv(path, **options)
-    differ = [key for key in about if key not in folds or set(folds[key]) != {str(about[key])}]
-    if differ:
-        raise InputError(
-            f"{path}: results of another run: differs in {', '.join(differ)}. Choose another folder"
-        )
-    tables = pd.read_csv(path.with_name("predictions.csv"), **options)
-    rows = folds.drop(columns=list(about)).to_dict("records")
+    folds = pd.read_csv(Path(folder, "folds.csv"), **options)
+    tables = pd.read_csv(Path(folder, "predictions.csv"), **options)
+    rows = folds.drop(columns=[name for name in about if name in folds]).to_dict("records")
     return rows, [tables[tables["fold"] == row["fold"]] for row in rows]

@@ -5,17 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from scipy import stats
 from sklearn import metrics
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import write_csv
-from alexnet_lib.finetuning.trainer import submodel
-from alexnet_lib.images.data import VIEWS
-from alexnet_lib.port.compilation import compiled
+from alexnet_lib.images.data import AUGMENTATIONS
 
-__all__ = ["Evaluation", "evaluate", "wilson_interval"]
+__all__ = ["Evaluation", "evaluate", "evaluate_files", "wilson_interval"]
 
 
 class Evaluation(NamedTuple):
@@ -43,6 +40,24 @@ class Evaluation(NamedTuple):
         """The share of images whose most probable class is the true one."""
         return float(metrics.accuracy_score(self.labels, self.predictions))
 
+    @property
+    def balanced_accuracy(self):
+        """The mean of the recalls of the classes that have test images."""
+        return float(
+            metrics.recall_score(
+                self.labels, self.predictions, labels=self._present, average="macro"
+            )
+        )
+
+    @property
+    def absent(self):
+        """The classes without a test image, of which nothing is known."""
+        return tuple(name for i, name in enumerate(self.classes) if i not in self._present)
+
+    @property
+    def _present(self):
+        return np.unique(self.labels)
+
     def interval(self, confidence=0.95):
         """Return Wilson's interval of the accuracy, (low, high)."""
         right = int((self.labels == self.predictions).sum())
@@ -57,16 +72,47 @@ class Evaluation(NamedTuple):
         return pd.DataFrame(counts, true, pd.Index(self.classes, name="predicted"))
 
     def report(self):
-        """Return precision, recall, F1 and support of each class, and their macro averages."""
-        report = metrics.classification_report(
-            self.labels,
-            self.predictions,
-            labels=range(len(self.classes)),
-            target_names=self.classes,
-            output_dict=True,
-            zero_division=np.nan,
-        )
-        return pd.DataFrame(report).T.loc[[*self.classes, "macro avg"]]
+        """Return precision, recall, F1 and support of each class, and their macro averages.
+
+        Where some classes have no test image, the last row is "macro avg (2 of 3 classes)", say:
+        the average over the classes that have some. A rate that would divide by zero, such as the
+        precision of a class that was never predicted, is NaN and left out of the average.
+        """
+
+        def rows(labels):
+            report = metrics.classification_report(
+                self.labels,
+                self.predictions,
+                labels=labels,
+                target_names=[self.classes[i] for i in labels],
+                output_dict=True,
+                zero_division=np.nan,
+            )
+            return pd.DataFrame(report).T
+
+        report = rows(range(len(self.classes))).loc[[*self.classes, "macro avg"]]
+        if self.absent:
+            report.loc["macro avg"] = rows(self._present).loc["macro avg"]
+            title = f"macro avg ({len(self._present)} of {len(self.classes)} classes)"
+            report = report.rename(index={"macro avg": title})
+        return report
+
+    def remarks(self):
+        """Return lines that a reader of the accuracy needs, where classes are unequal or absent."""
+        lines = []
+        if len({*np.bincount(self.labels)[self._present]}) > 1:
+            lines.append(
+                f"balanced accuracy {self.balanced_accuracy:.2%}, the mean of the classes' recalls"
+            )
+        if self.absent:
+            lines.append(
+                f"no test image of {', '.join(self.absent)}: averages are over the other "
+                f"{len(self._present)} of {len(self.classes)} classes"
+            )
+        present = [self.classes[i] for i in self._present if i not in self.predictions]
+        if present:
+            lines.append(f"never predicted: {', '.join(present)}, which have no precision")
+        return lines
 
     def confused_pairs(self, top=10):
         """Return the pairs of classes most often taken for each other, both ways together."""
@@ -151,10 +197,12 @@ def wilson_interval(right, total, confidence=0.95):
 
 def check_views(data, views):
     """Raise InputError for a number of views that the data cannot supply."""
-    if views not in (1, VIEWS) or views > data.views:
+    if views not in AUGMENTATIONS.values() or views > data.views:
         raise InputError(
-            f"views must be 1 or {VIEWS}, and features must hold as many. "
-            f"Received: views={views}, of which {data.views} are at hand"
+            "views must be 1, 2 or 8, and no more than the augmentation allows: a network knows "
+            "only the flips and rotations that it was trained on. Features must hold as many. "
+            f"Received: views={views}, of which {data.views} are at hand (augment="
+            f"{data.augment!r}). Use fewer views, or `data.augmented(...)` if it was trained so"
         )
 
 
@@ -164,8 +212,9 @@ def evaluate(model, data, views=1, batch_size=64):
     Args:
         model: `AlexNet` with its top.
         data: `Images` or `Features`.
-        views: 1, or 8 for the mean of the probabilities over all flips and rotations; features
-            must have been computed for as many.
+        views: 1, or the mean of the probabilities over 2, with the mirror image, or 8, all flips
+            and rotations. Images allow as many as their augmentation, which should be that of
+            training; features must have been computed for as many.
         batch_size: images in a batch.
 
     Returns:
@@ -174,6 +223,11 @@ def evaluate(model, data, views=1, batch_size=64):
     Raises:
         InputError: for a number of views that the data cannot supply.
     """
+    import tensorflow as tf
+
+    from alexnet_lib.finetuning.trainer import submodel
+    from alexnet_lib.port.compilation import compiled
+
     check_views(data, views)
     network = submodel(model, data.layer)
 
@@ -186,3 +240,31 @@ def evaluate(model, data, views=1, batch_size=64):
         for batch in data.view_batches(batch_size, views)
     ]
     return Evaluation(data.labels, np.concatenate(probabilities), data.classes, data.names)
+
+
+def evaluate_files(weights, images, views=1):
+    """Do as `evaluate` without TensorFlow: sooner for some hundred images, later for thousands.
+
+    Args:
+        weights: of `read_classifier`.
+        images: `Images`.
+        views: as for `evaluate`.
+
+    Returns:
+        `Evaluation`.
+
+    Raises:
+        InputError: for a number of views that the data cannot supply, or an image that cannot be
+            read.
+    """
+    from alexnet_lib.finetuning.prediction import classify
+
+    check_views(images, views)
+    probabilities = []
+    for _, result in classify(
+        weights, [images.folder / file for file in images.files], views=views
+    ):
+        if isinstance(result, Exception):
+            raise result
+        probabilities.append(result)
+    return Evaluation(images.labels, np.stack(probabilities), images.classes, images.names)

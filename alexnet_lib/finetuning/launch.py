@@ -10,13 +10,64 @@ import tempfile
 import time
 from pathlib import Path
 
-from alexnet_lib.errors import AlexNetError
+from alexnet_lib.errors import AlexNetError, InputError
 
-__all__ = ["WorkerFailed", "run_workers"]
+__all__ = ["WorkerFailed", "check_tf_config", "run_workers"]
+
+EXAMPLE = json.dumps(
+    {"cluster": {"worker": ["one:12345", "two:12345"]}, "task": {"type": "worker", "index": 0}}
+)
 
 
 class WorkerFailed(AlexNetError, ChildProcessError):
     """A worker ended with an error; the message says which, how, and what it wrote last."""
+
+
+def check_tf_config():
+    """Return the content of the variable TF_CONFIG, None where it is not set.
+
+    Raises:
+        InputError: where it does not say which of which workers this process is.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return None
+    try:
+        config = json.loads(text)
+        problem = _problem(config)
+    except ValueError as error:
+        problem = f"not JSON: {error}"
+    if problem:
+        raise InputError(
+            f"TF_CONFIG: {problem}. Expected something like {EXAMPLE}, with another index in each "
+            f"process; unset the variable to train in one process. Received: {text[:500]}"
+        )
+    return config
+
+
+def _problem(config):
+    """Return what keeps a parsed TF_CONFIG from naming this process among workers, or None."""
+    if not isinstance(config, dict):
+        return "not a JSON object"
+    for name in ("cluster", "task"):
+        if not isinstance(config.get(name), dict):
+            return f"no object {name!r}"
+    cluster, task = config["cluster"], config["task"]
+    for job, addresses in cluster.items():
+        good = isinstance(addresses, list) and addresses and all(map(_is_address, addresses))
+        if not good:
+            return f'cluster[{job!r}] is not a list of addresses, "host:port"'
+    job, index = task.get("type"), task.get("index")
+    if job not in ("chief", "worker") or job not in cluster:
+        return f'task[\'type\'] is {job!r}, not "worker" or "chief" of the cluster'
+    # TensorFlow takes a number in quotation marks as well.
+    number = int(index) if isinstance(index, str) and index.isdecimal() else index
+    if type(number) is not int or not 0 <= number < len(cluster[job]):
+        return f"task['index'] is {index!r}, not from 0 to {len(cluster[job]) - 1}"
+
+
+def _is_address(text):
+    return isinstance(text, str) and text.rpartition(":")[2].isdecimal() and ":" in text
 
 
 def run_workers(command, count):

@@ -5,7 +5,16 @@ from typing import NamedTuple
 
 from alexnet_lib.errors import InputError
 
-__all__ = ["CONVOLUTIONS", "FC", "FC6_SCALE", "RECIPES", "Recipe", "learning_rate", "recipe_of"]
+__all__ = [
+    "CONVOLUTIONS",
+    "FC",
+    "FC6_SCALE",
+    "RECIPES",
+    "Recipe",
+    "learning_rate",
+    "recipe_of",
+    "stages_of",
+]
 
 #: Names of the layers with weights before pool5, in order.
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -16,6 +25,7 @@ FC = ("fc6", "fc7", "fc8")
 FC6_SCALE = 1 / 32
 OPTIMIZERS = ("sgd", "momentum", "adamw")
 SCHEDULES = ("constant", "exponential", "cosine")
+CLASS_WEIGHTS = ("none", "balanced")
 
 
 class Recipe(NamedTuple):
@@ -38,6 +48,8 @@ class Recipe(NamedTuple):
         batch_size: images in a step.
         epochs: at most.
         patience: epochs without a better validation accuracy after which to stop; None for never.
+        class_weights: "none", or "balanced" for a loss in which each image counts as images /
+            (classes x images of its class), so that all classes weigh the same.
     """
 
     layers: tuple[str, ...] = FC
@@ -54,6 +66,7 @@ class Recipe(NamedTuple):
     batch_size: int = 128
     epochs: int = 30
     patience: int | None = None
+    class_weights: str = "none"
 
     @property
     def convolutions(self):
@@ -68,7 +81,9 @@ class Recipe(NamedTuple):
                 f"image. Received: layers={self.layers}, epochs={self.epochs}, "
                 f"batch_size={self.batch_size}"
             )
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, known in (
+            ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("class_weights", CLASS_WEIGHTS),
+        ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise InputError(
                     f"recipe.{name} must be one of {', '.join(known)}. "
@@ -114,8 +129,26 @@ def recipe_of(recipe):
     return RECIPES[recipe]
 
 
+def stages_of(recipe):
+    """Return the recipes to train with, one after the other.
+
+    Gradients of a fresh head would spoil convolutions that know much already (Kumar et al., 2022),
+    so where the convolutions train, the head has learned first, on frozen ones.
+
+    Args:
+        recipe: `Recipe`, or the name of one of `RECIPES`.
+    """
+    recipe = recipe_of(recipe)
+    head = RECIPES["recommended"]._replace(class_weights=recipe.class_weights)
+    return [head, recipe] if recipe.convolutions else [recipe]
+
+
 def learning_rate(recipe, epoch, base):
-    """Return the learning rate of an epoch; fractions of an epoch count."""
+    """Return the learning rate of an epoch; fractions of an epoch count.
+
+    The schedule is laid over all of `recipe.epochs`, for a run that gets more epochs too: it goes
+    on with the rate that this epoch has in the new schedule.
+    """
     if epoch < recipe.warmup:
         return base * (epoch + 1e-3) / recipe.warmup
     if recipe.schedule == "exponential":

@@ -9,12 +9,12 @@ taken in another order.
 import contextlib
 import hashlib
 import json
-import os
 
 import keras
 import tensorflow as tf
 
 from alexnet_lib.errors import AlexNetError, InputError
+from alexnet_lib.finetuning.launch import check_tf_config
 from alexnet_lib.port.compilation import compiled, fused
 
 __all__ = ["Replicas", "WorkerLost", "default_strategy"]
@@ -46,9 +46,10 @@ def default_strategy(timeout=TIMEOUT):
         `MirroredStrategy` for more than one GPU, else None: one device needs no strategy.
 
     Raises:
+        InputError: where TF_CONFIG is not as TensorFlow documents it.
         WorkerLost: where the other workers cannot be reached.
     """
-    if os.environ.get("TF_CONFIG"):
+    if check_tf_config():
         options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
         with _translate_lost_worker():
             return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)

@@ -1,32 +1,50 @@
 """A whole run, from images to a stored and judged classifier, and the parts it is made of."""
 
-import json
+import contextlib
 from pathlib import Path
 
 import keras
 
 from alexnet_lib.errors import InputError
-from alexnet_lib.files import atomic_path, checksum, versions
 from alexnet_lib.finetuning.classifier import Classifier, save_classifier
 from alexnet_lib.finetuning.evaluation import evaluate
-from alexnet_lib.finetuning.recipes import FC6_SCALE, RECIPES, recipe_of
+from alexnet_lib.finetuning.recipes import FC6_SCALE, stages_of
 from alexnet_lib.finetuning.replicas import Replicas
-from alexnet_lib.finetuning.training import check_trains_on, finetune
-from alexnet_lib.images.data import VIEWS
+from alexnet_lib.finetuning.settings import (
+    check_run,
+    run_lock,
+    say,
+    settings_of,
+    stage_folder,
+    write_settings,
+)
+from alexnet_lib.finetuning.training import check_trains_on, finetune, remarks
 from alexnet_lib.images.features import compute_features
 from alexnet_lib.images.folder import duplicate_groups
-from alexnet_lib.images.splits import apply_split, read_split, split, write_split
+from alexnet_lib.images.splits import (
+    SUBSETS,
+    apply_split,
+    check_split,
+    fill_split,
+    match_split,
+    read_split,
+    split,
+    write_split,
+)
 from alexnet_lib.port.alexnet import AlexNet, load_weights
 from alexnet_lib.port.architecture import FC_UNITS
 
-__all__ = [
-    "data_of_stages",
-    "fresh_model",
-    "settings_of",
-    "stages_of",
-    "train_classifier",
-    "train_stages",
-]
+__all__ = ["data_of_stages", "fresh_model", "train_classifier", "train_stages"]
+
+
+# What a run says of its augmentation, with the remedy where it does not fit the classes.
+AUGMENTED = {
+    "none": "augment none: images are shown as they are",
+    "mirror": "augment mirror: images are shown left-right too. Take --augment none if left and "
+    "right differ, as in arrows or text",
+    "aerial": "augment aerial: images are shown in all flips and rotations. Take --augment mirror "
+    "if up and down differ, --augment none if left and right do too, as in arrows or text",
+}
 
 
 def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
@@ -54,19 +72,6 @@ def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
     return model
 
 
-def stages_of(recipe):
-    """Return the recipes to train with, one after the other.
-
-    Gradients of a fresh head would spoil convolutions that know much already (Kumar et al., 2022),
-    so where the convolutions train, the head has learned first, on frozen ones.
-
-    Args:
-        recipe: `Recipe`, or the name of one of `RECIPES`.
-    """
-    recipe = recipe_of(recipe)
-    return [RECIPES["recommended"], recipe] if recipe.convolutions else [recipe]
-
-
 def data_of_stages(stages, data, model, progress=True):
     """Return what each stage trains on.
 
@@ -78,14 +83,14 @@ def data_of_stages(stages, data, model, progress=True):
 
     Returns:
         For each stage, `data` itself where it holds features already or the convolutions train;
-        else its features in 8 views: frozen convolutions run here, once.
+        else its features in all views of its augmentation: frozen convolutions run here, once.
 
     Raises:
         InputError: where convolutions are to train on features.
     """
     for recipe in stages:
         check_trains_on(recipe, data)
-    features = data if data.layer else compute_features(model, data, VIEWS, progress=progress)
+    features = data if data.layer else compute_features(model, data, data.views, progress=progress)
     return [data if recipe.convolutions else features for recipe in stages]
 
 
@@ -105,23 +110,11 @@ def train_stages(model, stages, sources, train, validation, folder=None, **optio
         The last stage's history, as `finetune` returns it.
     """
     for number, (recipe, data) in enumerate(zip(stages, sources, strict=True), 1):
-        last = folder is None or number == len(stages)
-        where = folder if last else Path(folder, f"stage{number}")
+        where = None if folder is None else stage_folder(folder, number, len(stages))
         history = finetune(
             model, data.subset(train), data.subset(validation), recipe, where, **options
         )
     return history
-
-
-def settings_of(stages, seed, fc_units, weights=None):
-    """Return what it takes to repeat a run: weights, recipes, seed, width of the head, versions."""
-    return {
-        "weights": Path(weights).name if weights else "",
-        "weights_sha1": checksum(weights) if weights else "",
-        "seed": seed,
-        "fc_units": fc_units,
-        "recipes": [recipe._asdict() for recipe in stages],
-    } | versions()
 
 
 def train_classifier(
@@ -136,70 +129,91 @@ def train_classifier(
     keep_epochs=False,
     strategy=None,
     progress=True,
+    augment=None,
 ):
     """Split images, fine-tune AlexNet, store the classifier, and test it once, at the end.
 
     Args:
         images: `Images`.
         folder: of the results: split.csv, settings.json, classifier.npz and what `finetune` keeps.
-            Where it holds a run of the same settings that was cut off, this one goes on from there.
+            Where it holds a run of the same settings, this one goes on from there, with as many
+            epochs as `recipe` has now; see `finetune`.
         recipe: `Recipe`, or the name of one of `RECIPES`; see `stages_of`.
         weights: of the convolutions, as in `AlexNet`.
         split_by: which images are for training, validation and test: a dict from name, as
-            `read_split` returns it, or the path of a split's CSV. By default, `split` deals them
-            80/10/10, with duplicates on one side.
+            `read_split` returns it, the path of a split's CSV, or the three fractions for `split`,
+            which keeps duplicates on one side. By default, what the images' folders or list say,
+            completed by `fill_split`; else 80/10/10.
         seed: of the split, the fresh layers and training.
         fc_units: as in `AlexNet`.
         dtype: of the stored weights, "float32" or "float16".
         keep_epochs: keep every epoch's weights, as in `finetune`.
         strategy: as in `finetune`; the model is built in its scope.
-        progress: show bars.
+        progress: show bars, and say what is worth knowing of the run.
+        augment: "none", "mirror" or "aerial", as in `Images`; by default that of `images`. The
+            classifier may be tested in as many views.
 
     Returns:
         `Evaluation` of the test images with one view; None in a worker that is not the first.
 
     Raises:
         InputError: for a split that does not fit the images or lacks a subset, or a folder with
-            another run's results.
+            another run's results or at work in it.
         TrainingDiverged, WorkerLost: as `finetune`.
     """
     folder = Path(folder)
     replicas = Replicas(strategy)
-    subset_of = _split(images, split_by, seed)
-    part = apply_split(images, subset_of)
-    if lacking := {"train", "validation", "test"} - set(part):
-        raise InputError(
-            f"the split has no images for {', '.join(sorted(lacking))}; it needs some in train, "
-            "validation and test"
-        )
-    subset_of = {name: subset_of[name] for name in images.names}
-    path = folder / "split.csv"
-    if path.exists() and read_split(path) != subset_of:
-        raise InputError(
-            f"{path}: split of another run, with other images or another seed. Choose another "
-            "folder, or remove this one to start anew"
-        )
-    with replicas.scope():
-        model = fresh_model(len(images.classes), seed, weights, fc_units)
-    if replicas.chief:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_split(path, *zip(*subset_of.items(), strict=True))
+    images = images.augmented(augment or images.augment)
     stages = stages_of(recipe)
-    sources = data_of_stages(stages, images, model, progress)
-    options = {"seed": seed, "progress": progress, "strategy": strategy, "keep_epochs": keep_epochs}
-    train_stages(model, stages, sources, part["train"], part["validation"], folder, **options)
-    if not replicas.chief:
-        return None
-    settings = json.dumps(settings_of(stages, seed, fc_units, weights), indent=1) + "\n"
-    with atomic_path(folder / "settings.json") as partial:
-        partial.write_text(settings, "utf-8")
-    save_classifier(folder / "classifier.npz", Classifier(model, images.classes), dtype)
-    return evaluate(model, sources[-1].subset(part["test"]))
+    about = {"augment": images.augment, "white": images.white or "", "classes": images.classes}
+    settings = settings_of(stages, seed, fc_units, weights, **about)
+    check_run(folder, settings)
+    subset_of, how = _split(images, split_by, seed)
+    part = apply_split(images, subset_of)
+    with run_lock(folder) if replicas.chief else contextlib.nullcontext():
+        path = folder / "split.csv"
+        if path.exists() and read_split(path) != subset_of:
+            raise InputError(
+                f"{path}: split of another run, with other images or another seed. Choose another "
+                "folder, or remove this one to start anew"
+            )
+        if replicas.chief:
+            write_settings(folder, settings)
+            write_split(path, *zip(*subset_of.items(), strict=True))
+        if replicas.chief and progress:
+            counts = ", ".join(f"{name} {len(part[name])}" for name in SUBSETS)
+            say(f"{len(images)} images of {len(images.classes)} classes: {counts} ({how})")
+            say(AUGMENTED[images.augment])
+            train, validation = (images.subset(part[name]) for name in ("train", "validation"))
+            for line in remarks(train, validation, stages[-1]):
+                say(line)
+        with replicas.scope():
+            model = fresh_model(len(images.classes), seed, weights, fc_units)
+        sources = data_of_stages(stages, images, model, progress)
+        options = {"seed": seed, "progress": progress, "strategy": strategy}
+        options["keep_epochs"] = keep_epochs
+        train_stages(model, stages, sources, part["train"], part["validation"], folder, **options)
+        if not replicas.chief:
+            return None
+        classifier = Classifier(model, images.classes)
+        save_classifier(folder / "classifier.npz", classifier, dtype, images.augment)
+        return evaluate(model, sources[-1].subset(part["test"]))
 
 
 def _split(images, split_by, seed):
-    """Return a dict from each image's name to its subset."""
-    if split_by is None:
-        subsets = split(images.labels, duplicate_groups(images), seed=seed)
-        return dict(zip(images.names, subsets.tolist(), strict=True))
-    return split_by if isinstance(split_by, dict) else read_split(split_by)
+    """Return a dict from each image's name to its subset, checked, and a text that says how."""
+    groups, given = duplicate_groups(images), images.given
+    if isinstance(split_by, (tuple, list)):
+        given = None
+    elif split_by is not None:
+        known = split_by if isinstance(split_by, dict) else read_split(split_by)
+        given = tuple(match_split(images, known).values())
+    if given is None:
+        fractions = split_by or (0.8, 0.1, 0.1)
+        subsets = split(images.labels, groups, fractions, seed)
+        how = f"split {'/'.join(f'{100 * share:.4g}' for share in fractions)}"
+    else:
+        subsets, how = fill_split(given, images.labels, groups, seed)
+    subset_of = dict(zip(images.names, subsets.tolist(), strict=True))
+    check_split(images, subset_of, groups)
+    return subset_of, how

@@ -65,6 +65,8 @@ class Trainer:
         layer: of the data to train on, as in `submodel`.
         seed: of order, augmentation and dropout.
         replicas: `Replicas` that train together; one device by default.
+        class_weights: float (classes,), by which the loss of each class's images is multiplied;
+            None for 1.
 
     Attributes:
         groups: (optimizer, variables, learning rate at the start) for each group of layers that
@@ -73,10 +75,11 @@ class Trainer:
         step: function of inputs, labels, the number of images in the whole batch (int32) and the
             step's number in the epoch (int32); trains on a batch and returns the sum over the
             replicas of their shares of the loss, float32, and the number of correct answers, int64.
-        forward: function of inputs and labels to summed cross-entropy and correct answers.
+        forward: function of inputs and labels to summed cross-entropy and, int64 (classes,), the
+            correct answers in each class.
     """
 
-    def __init__(self, model, recipe, layer=None, seed=0, replicas=None):
+    def __init__(self, model, recipe, layer=None, seed=0, replicas=None, class_weights=None):
         self.model, self.recipe, self.seed = model, recipe, seed
         self.replicas = replicas or Replicas()
         for each in model.layers:
@@ -109,6 +112,9 @@ class Trainer:
         self._loss = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=recipe.label_smoothing, reduction="sum"
         )
+        self._class_weights = None
+        if class_weights is not None:
+            self._class_weights = tf.constant(class_weights, tf.float32)
         # Weights are most of what a step reads and writes: one pass over them instead of many.
         one_device = self.replicas.strategy is None
         self._update = one_loop(self._move_weights) if one_device else self._move_weights
@@ -131,14 +137,20 @@ class Trainer:
     def _forward(self, x, labels):
         logits = self.network(x, training=False)[: tf.shape(labels)[0]]
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        hits = tf.argmax(logits, axis=1) == labels
-        return tf.reduce_sum(losses), tf.math.count_nonzero(hits)
+        hits = tf.cast(tf.argmax(logits, axis=1) == labels, tf.int64)
+        by_class = tf.math.unsorted_segment_sum(hits, labels, logits.shape[-1])
+        return tf.reduce_sum(losses), by_class
 
     def _step(self, x, labels, total, number):
+        weights = None
+        if self._class_weights is not None:
+            weights = tf.gather(self._class_weights, labels)
         with tf.GradientTape() as tape:
             logits = self.replicas.train(self.network, x, total, number)[: tf.shape(labels)[0]]
-            loss = self._loss(tf.one_hot(labels, logits.shape[-1]), logits)
-            loss /= tf.cast(total, loss.dtype)  # what the replicas add up is the batch's mean
+            loss = self._loss(tf.one_hot(labels, logits.shape[-1]), logits, weights)
+            # What the replicas add up is the batch's mean. Class weights, whose mean over all
+            # images is 1, are no reason to divide by anything else.
+            loss /= tf.cast(total, loss.dtype)
         self._update(tape.gradient(loss, [variables for _, variables, _ in self.groups]))
         return loss, tf.math.count_nonzero(tf.argmax(logits, axis=1) == labels)
 
@@ -186,13 +198,18 @@ class Trainer:
         }
 
     def measure(self, data):
-        """Return mean cross-entropy and accuracy on `Data`, two floats."""
-        total, hits = 0.0, 0
+        """Return mean cross-entropy, accuracy and balanced accuracy on `Data`, three floats.
+
+        Balanced accuracy is the mean of the recalls of the classes that have images.
+        """
+        counts = np.bincount(data.labels, minlength=len(data.classes))
+        total, hits = 0.0, np.zeros(len(counts), np.int64)
         for x, labels, _ in self._batches(data):
             loss, right = self.forward(x, labels)
             total += float(loss)
-            hits += int(right)
-        return total / len(data), hits / len(data)
+            hits += right.numpy()
+        recalls = hits[counts > 0] / counts[counts > 0]
+        return total / len(data), int(hits.sum()) / len(data), float(recalls.mean())
 
     def state(self):
         """Return every variable that training changes, by name."""

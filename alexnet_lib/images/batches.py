@@ -10,17 +10,17 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_lib.errors import InputError
+from alexnet_lib.images.data import VIEWS, check_augmentation, default_augmentation
 from alexnet_lib.images.preprocessing import (
     IMAGENET_MEAN,
     RESIZES,
     SHORT_SIDE,
-    read_image,
     resize_image,
 )
 from alexnet_lib.images.records import PARALLEL, check_records, seed_pair, shuffle, stream_records
 from alexnet_lib.port.architecture import INPUT_SIZE
 
-__all__ = ["augment", "batches", "eight_views", "image_dataset", "record_dataset"]
+__all__ = ["augment", "batches", "eight_views", "image_dataset", "record_dataset", "some_views"]
 
 
 def image_dataset(images, batch_size=32, shard=(0, 1), **options):
@@ -33,20 +33,20 @@ def image_dataset(images, batch_size=32, shard=(0, 1), **options):
             `number`. These images are the same as in the whole batch. A last batch without an
             image for this shard is left out.
         **options: of `batches`: training=False, seed=0, resize="stretch", epochs=1,
-            first_epoch=0. With training=True, images are shuffled and augmented; otherwise they
-            keep their order.
+            first_epoch=0, augmentation=images.augment. With training=True, images are shuffled and
+            augmented; otherwise they keep their order.
 
     Returns:
         As `batches`.
     """
-    paths = tf.constant([os.fsencode(images.folder / file) for file in images.files])
+    files = tf.constant([os.fsencode(file) for file in images.files])
     labels = tf.constant(images.labels)
     places = np.arange(len(images))
     places = places[places % batch_size % shard[1] == shard[0]]
 
     def load(i):
         image = tf.numpy_function(
-            lambda path: read_image(os.fsdecode(path)), [paths[i]], tf.uint8, stateful=False
+            lambda file: images.read(os.fsdecode(file)), [files[i]], tf.uint8, stateful=False
         )
         return image, labels[i]
 
@@ -56,6 +56,7 @@ def image_dataset(images, batch_size=32, shard=(0, 1), **options):
         order = tf.gather(order, places)
         return tf.data.Dataset.from_tensor_slices(order).map(load, **PARALLEL)
 
+    options = {"augmentation": images.augment} | options
     return batches(source, len(images), batch_size, shard=shard, **options)
 
 
@@ -65,7 +66,8 @@ def record_dataset(folder, subset="train", **options):
     Args:
         folder: as in `write_records`.
         subset: as in `write_records`.
-        **options: as in `image_dataset`, except `shard`.
+        **options: as in `image_dataset`, except `shard`; the augmentation is by default that of the
+            classes, as `Images` has it.
 
     Returns:
         As `image_dataset`; without training, in the order of the files.
@@ -78,6 +80,7 @@ def record_dataset(folder, subset="train", **options):
     def source(seed):
         return stream_records(folder, index, seed).map(lambda image, label, name: (image, label))
 
+    options = {"augmentation": default_augmentation(index["classes"])} | options
     return batches(source, index["records"], **options)
 
 
@@ -92,6 +95,7 @@ def batches(
     first_epoch=0,
     shard=(0, 1),
     size=INPUT_SIZE,
+    augmentation="aerial",
 ):
     """Resize, batch, augment and subtract the mean, as `preprocess_input` does.
 
@@ -107,7 +111,9 @@ def batches(
         epochs: number of consecutive epochs. A new iteration starts with the first one again.
         first_epoch: its number, to resume a run.
         shard: as in `image_dataset`.
-        size: side of the images, in pixels; training always has 227.
+        augmentation: of training: "mirror" or "aerial", as in `augment`, or "none", which shows the
+            images as without training, in another order.
+        size: side of the images, in pixels; augmented ones always have 227.
 
     Returns:
         A `tf.data.Dataset` of images, float32 (batch, size, size, 3), BGR, ImageNet's mean
@@ -115,7 +121,8 @@ def batches(
     """
     if resize not in RESIZES:
         raise InputError(f"resize must be one of {RESIZES}. Received: resize={resize!r}")
-    size = SHORT_SIDE if training else size
+    varied = training and check_augmentation(augmentation) != "none"
+    size = SHORT_SIDE if varied else size
     totals = [min(batch_size, count - start) for start in range(0, count, batch_size)]
     rows = [len(range(shard[0], total, shard[1])) for total in totals]
 
@@ -132,10 +139,11 @@ def batches(
 
         def finish(number, batch):
             pixels, labels = batch
-            if training:
+            if varied:
                 total = tf.constant(totals)[number]
+                batch_seed = tf.random.fold_in(epoch_seed, number)
                 pixels = augment(
-                    pixels, tf.random.fold_in(epoch_seed, number), shard=shard, total=total
+                    pixels, batch_seed, shard=shard, total=total, augmentation=augmentation
                 )
             return tf.cast(pixels, tf.float32) - IMAGENET_MEAN, labels
 
@@ -168,27 +176,45 @@ def eight_views(images):
     return tf.stack([tf.reverse(view, axes) for view in both for axes in ([], [1], [2], [1, 2])])
 
 
-def augment(images, seed, area=(0.6, 1.0), brightness=0.1, contrast=0.2, shard=(0, 1), total=None):
-    """Randomly crop, flip, rotate and relight aerial images, each differently.
+def some_views(images, views):
+    """Return images in the first 1, 2 or 8 views, (views, batch, height, width, channels).
+
+    The second of two is the mirror image, left-right; 8 are those of `eight_views`.
+    """
+    if views == VIEWS:
+        return eight_views(images)
+    return images[None] if views == 1 else tf.stack([images, tf.reverse(images, [2])])
+
+
+def augment(
+    images, seed, area=(0.6, 1.0), brightness=0.1, contrast=0.2, shard=(0, 1), total=None,
+    augmentation="aerial",
+):  # fmt: skip
+    """Randomly crop, flip, rotate and relight images, each differently.
 
     Args:
         images: (batch, height, width, 3), pixels 0-255.
         seed: an integer, or a pair for TensorFlow's stateless operations; the same seed gives the
             same result.
         area: smallest and largest fraction of the image's area that a crop covers. The crop has the
-            image's aspect ratio and a random place, and is shown in a random one of `eight_views`.
+            image's aspect ratio and a random place, and is shown in a random one of `some_views`.
         brightness: largest shift, as a fraction of 255.
         contrast: largest change of the distance from the image's mean, as a fraction.
         shard: (number, of): `images` are every `of`-th image of a batch, starting with image
             `number`; they are augmented as they would be in the whole batch.
         total: number of images in the whole batch; by default the number of `images`.
+        augmentation: "aerial" for all flips and rotations, "mirror" for left-right flips alone.
 
     Returns:
         float32 (batch, 227, 227, 3), pixels 0-255; the mean is not subtracted yet.
 
     Raises:
-        ValueError: for strengths out of range.
+        ValueError: for strengths out of range, or another augmentation.
     """
+    if augmentation not in ("mirror", "aerial"):
+        raise InputError(
+            f"augmentation must be mirror or aerial. Received: augmentation={augmentation!r}"
+        )
     if not 0 < area[0] <= area[1] <= 1 or brightness < 0 or not 0 <= contrast <= 1:
         raise InputError(
             "expected 0 < area[0] <= area[1] <= 1, brightness from 0 and contrast from 0 to 1. "
@@ -203,13 +229,14 @@ def augment(images, seed, area=(0.6, 1.0), brightness=0.1, contrast=0.2, shard=(
     near = (1 - side) * draw[:, 1:3]
     far = near + side
     # A box with its ends exchanged gives a flipped crop.
-    flip = draw[:, 3:5] < 0.5
+    flip = draw[:, 3:5] < ((0.5, 0.5) if augmentation == "aerial" else (0, 0.5))
     boxes = tf.concat([tf.where(flip, far, near), tf.where(flip, near, far)], axis=1)
     # Shrink a little: a box that rounding pushes over the border would be filled with black.
     boxes = 0.5 + (boxes - 0.5) * (1 - 1e-5)
     pixels = tf.image.crop_and_resize(images, boxes, tf.range(count), (INPUT_SIZE, INPUT_SIZE))
-    turn = (draw[:, 5] < 0.5)[:, None, None, None]
-    pixels = tf.where(turn, tf.transpose(pixels, [0, 2, 1, 3]), pixels)
+    if augmentation == "aerial":
+        turn = (draw[:, 5] < 0.5)[:, None, None, None]
+        pixels = tf.where(turn, tf.transpose(pixels, [0, 2, 1, 3]), pixels)
     factor = 1 + contrast * (2 * draw[:, 6] - 1)[:, None, None, None]
     shift = 255 * brightness * (2 * draw[:, 7] - 1)[:, None, None, None]
     mean = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import CARRIED, atomic_path
-from alexnet_lib.images.data import VIEWS
+from alexnet_lib.images.data import AUGMENTATIONS, check_augmentation, view_numbers
 from alexnet_lib.port.layouts import open_npz
 
 __all__ = ["Features", "compute_features", "decode", "encode", "load_features", "save_features"]
@@ -27,6 +27,7 @@ class Features:
         classes: the names of the classes, sorted.
         names: "class/stem" of each image.
         rows: int64 (images,), the row of `codes` that holds each image; in order by default.
+        white: as in `Images`; files of features do not keep it.
     """
 
     codes: np.ndarray
@@ -35,6 +36,7 @@ class Features:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     rows: np.ndarray | None = None
+    white: int | None = None
 
     layer = "pool5"
 
@@ -49,6 +51,23 @@ class Features:
     def views(self):
         """How many views of each image there are."""
         return len(self.codes)
+
+    @property
+    def augment(self):
+        """The augmentation that the views at hand allow, one of `AUGMENTATIONS`."""
+        return max((n, name) for name, n in AUGMENTATIONS.items() if n <= self.views)[1]
+
+    def augmented(self, augment):
+        """Return the same features, of which training draws fewer views; nothing is copied."""
+        views = AUGMENTATIONS[check_augmentation(augment)]
+        if views > self.views:
+            raise InputError(
+                f"augment={augment!r} needs features in {views} views, these are in {self.views}. "
+                f"Compute them with `compute_features(model, images, {views})`"
+            )
+        numbers = view_numbers(views, self.views)
+        step = numbers[1] - numbers[0] if views > 1 else 1
+        return dataclasses.replace(self, codes=self.codes[: numbers[-1] + 1 : step])
 
     def subset(self, indices):
         """Return the features of some images; their codes are shared, not copied."""
@@ -79,7 +98,7 @@ class Features:
         """Iterate over the images in order, as `Data` says."""
         for start in range(0, len(self), batch_size):
             part = slice(start, start + batch_size)
-            yield np.stack([self.pool5(part, view) for view in range(views)])
+            yield np.stack([self.pool5(part, view) for view in view_numbers(views, self.views)])
 
 
 def encode(pool5, step):
@@ -111,7 +130,8 @@ def compute_features(model, images, views=1, batch_size=64, progress=True):
     Args:
         model: `AlexNet`, with or without its top.
         images: `Images`, as `read_folder` returns it.
-        views: 1, or 8 for all flips and rotations, in the order of `eight_views`.
+        views: 1; 2, with the mirror image; or 8 for all flips and rotations, in the order of
+            `eight_views`.
         batch_size: images in a batch.
         progress: show a progress bar.
 
@@ -125,17 +145,17 @@ def compute_features(model, images, views=1, batch_size=64, progress=True):
     import tensorflow as tf
     from tqdm import tqdm
 
-    from alexnet_lib.images.batches import eight_views, image_dataset
+    from alexnet_lib.images.batches import image_dataset, some_views
     from alexnet_lib.port.compilation import compiled
 
-    if views not in (1, VIEWS):
-        raise InputError(f"views must be 1 or {VIEWS}. Received: views={views}")
+    if views not in AUGMENTATIONS.values():
+        raise InputError(f"views must be 1, 2 or 8. Received: views={views}")
     convolutions = keras.Model(model.input, model.get_layer("pool5").output)
 
     @compiled
     def forward(batch):
-        turned = eight_views(batch) if views == VIEWS else batch[None]
-        return tf.stack([convolutions(view, training=False) for view in tf.unstack(turned)])
+        turned = tf.unstack(some_views(batch, views))
+        return tf.stack([convolutions(view, training=False) for view in turned])
 
     count = len(images)
     pool5 = np.empty((views, count, 6, 6, 256), np.float16)
@@ -148,7 +168,7 @@ def compute_features(model, images, views=1, batch_size=64, progress=True):
     codes = np.empty(pool5.shape, np.uint8)
     for view in range(views):  # one at a time, because the square roots are float32
         codes[view] = encode(pool5[view].astype(np.float32), step)
-    return Features(codes, step, images.labels, images.classes, images.names)
+    return Features(codes, step, images.labels, images.classes, images.names, white=images.white)
 
 
 def save_features(path, features):
@@ -174,9 +194,13 @@ def load_features(path=UCMERCED_FEATURES):
         codes, step, labels, classes, names = (
             file[name] for name in ("codes", "step", "labels", "classes", "names")
         )
-    if codes.shape[1:] != (len(labels), 6, 6, 256) or len(names) != len(labels):
-        raise InputError(
-            f"{path}: expected codes of (views, {len(labels)}, 6, 6, 256) and as many names, "
-            f"got {codes.shape} and {len(names)}"
-        )
+        if codes.shape[1:] != (len(labels), 6, 6, 256) or len(names) != len(labels):
+            raise InputError(
+                f"expected codes of (views, {len(labels)}, 6, 6, 256) and as many names, "
+                f"got {codes.shape} and {len(names)}"
+            )
+        if not (
+            np.issubdtype(labels.dtype, np.integer) and set(labels) <= set(range(len(classes)))
+        ):
+            raise InputError(f"expected labels from 0 to {len(classes) - 1}, got {set(labels)}")
     return Features(codes, float(step), labels, tuple(map(str, classes)), tuple(map(str, names)))

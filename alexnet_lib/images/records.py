@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import atomic_path, in_threads
-from alexnet_lib.images.preprocessing import read_image
+from alexnet_lib.reading import reading
 
 __all__ = ["check_records", "read_records", "stream_records", "write_records"]
 
@@ -87,7 +87,7 @@ def _counts(images, indices):
 
 
 def _encode(images, i):
-    image = read_image(images.folder / images.files[i])
+    image = images.read(images.files[i])
     label = int(images.labels[i])
     values = {
         "image": cv2.imencode(".png", image)[1].tobytes(),
@@ -117,19 +117,18 @@ def check_records(folder, subset="train"):
         ValueError: if a check fails; names the file, and the record counted from 0.
     """
     folder = Path(folder)
+    index_file = folder / f"{subset}.json"
     try:
-        index = json.loads((folder / f"{subset}.json").read_text(encoding="utf-8"))
-        classes = index["classes"]
-        expected = {folder / shard["file"]: shard["per_class"] for shard in index["shards"]}
+        with reading(index_file, "what `write_records` writes"):
+            index = json.loads(index_file.read_text(encoding="utf-8"))
+            classes = index["classes"]
+            expected = {folder / shard["file"]: shard["per_class"] for shard in index["shards"]}
+            _check_sums(index, expected.values())
     except FileNotFoundError:
         raise MissingFileError(
             f"{folder}: no {subset}.json, so nothing was written here, or the writing was cut "
             "short. Run `write_records` (again)."
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{folder / subset}.json: expected what `write_records` writes: {error!r}"
-        ) from error
     for path, wanted in expected.items():
         if not path.is_file():
             raise MissingFileError(f"{path}: missing. Run `write_records` again.")
@@ -159,6 +158,15 @@ def check_records(folder, subset="train"):
                 "Run `write_records` again."
             )
     return index
+
+
+def _check_sums(index, per_shard):
+    """Refuse an index whose totals are not the sums of its shards, each counted once."""
+    sums = {name: sum(counts[name] for counts in per_shard) for name in index["classes"]}
+    counts = [shard["records"] for shard in index["shards"]]
+    expected = [sum(sums.values()), sums, [sum(counts.values()) for counts in per_shard]]
+    if (found := [index["records"], index["per_class"], counts]) != expected:
+        raise InputError(f"expected records, per_class and shards of {expected}, found {found}")
 
 
 def read_records(folder, subset="train", seed=None):

@@ -1,17 +1,24 @@
 """Split images into training, validation and test, or into k folds, and store splits as CSV."""
 
 import csv
+import re
+import unicodedata
+import warnings
 
 import numpy as np
 
 from alexnet_lib.errors import InputError
-from alexnet_lib.files import CARRIED, atomic_path
+from alexnet_lib.files import CARRIED, atomic_path, prefix_errors
+from alexnet_lib.images.listing import header_of, read_rows, subset_of
 
 __all__ = [
     "SUBSETS",
     "UCMERCED_SPLIT",
     "apply_split",
+    "check_split",
+    "fill_split",
     "k_folds",
+    "match_split",
     "read_split",
     "split",
     "write_split",
@@ -41,7 +48,11 @@ def split(labels, groups=None, fractions=(0.8, 0.1, 0.1), seed=0):
     Raises:
         ValueError: for inconsistent arguments, or if a subset would be empty.
     """
-    if len(fractions) != 3 or min(fractions) < 0 or not np.isclose(sum(fractions), 1):
+    try:
+        right = len(fractions) == 3 and min(fractions) >= 0 and np.isclose(sum(fractions), 1)
+    except TypeError:  # not numbers
+        right = False
+    if not right:
         raise InputError(
             f"fractions must be three numbers that sum to 1. Received: fractions={fractions}"
         )
@@ -128,23 +139,105 @@ def _quotas(counts, fractions):
     return quotas
 
 
+def fill_split(given, labels, groups=None, seed=0):
+    """Make a whole split of the subsets that folders, a list or a CSV give.
+
+    Where there are no test images, those of validation become the test images: they are the only
+    ones that were set aside. Where there are none for validation then, a ninth of the training
+    images is taken for it, as `split` does. Nothing that is for test is used in training.
+
+    Args:
+        given: (images,), "train" and at least one of "validation" and "test".
+        labels: as in `split`.
+        groups: as in `split`; it holds for images taken from the training ones.
+        seed: as in `split`.
+
+    Returns:
+        str array (images,) of "train", "validation" and "test"; and a text that says how.
+
+    Raises:
+        ValueError: without training images, or others, or too few.
+    """
+    given, labels = np.array(given, dtype="<U10"), np.asarray(labels)
+    found = set(given.tolist())
+    if "train" not in found or len(found) < 2 or found - set(SUBSETS):
+        raise InputError(
+            "expected images for train and for validation or test, found "
+            f"{', '.join(sorted(found))}"
+        )
+    how = ["as given"]
+    if "test" not in found:
+        given[given == "validation"] = "test"
+        how.append("the validation images are the test, since no others are independent")
+    if "validation" not in given:
+        inside = np.flatnonzero(given == "train")
+        inner = None if groups is None else np.asarray(groups)[inside]
+        part = split(labels[inside], inner, (8 / 9, 1 / 9, 0), seed)
+        given[inside[part == "validation"]] = "validation"
+        how.append("a ninth of the training images is the validation, to choose the epoch")
+    return given, "; ".join(how)
+
+
+def check_split(images, subset_of, groups):
+    """Refuse a split that cannot be trained on; warn of what makes its test less telling.
+
+    Args:
+        images: `Images`.
+        subset_of: dict from name to subset.
+        groups: as `duplicate_groups` returns it.
+
+    Raises:
+        InputError: for classes without a training image.
+    """
+    subsets = np.array([subset_of[name] for name in images.names])
+    for subset in SUBSETS:
+        here = set(images.labels[subsets == subset].tolist())
+        if not (lacking := [name for i, name in enumerate(images.classes) if i not in here]):
+            continue
+        if subset == "train":
+            raise InputError(
+                f"{images.folder}: expected training images of every class, found none of "
+                f"{_few(lacking)}. Is a class spelt in two ways? Add images, or remove the class"
+            )
+        warnings.warn(f"no {subset} image of {_few(lacking)}", stacklevel=2)
+    pairs = [
+        f"{images.names[first]} ({subsets[first]}) = {images.names[i]} ({subsets[i]})"
+        for i, first in enumerate(groups)
+        if subsets[i] != subsets[first]
+    ]
+    if pairs:
+        warnings.warn(
+            f"{len(pairs)} images have the same pixels as one of another subset, so the accuracy "
+            f"is too good: {_few(pairs)}",
+            stacklevel=2,
+        )
+
+
+def _few(texts):
+    return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
+
+
 def write_split(path, names, subsets):
     """Write a split as CSV with the columns file, class and subset, atomically.
 
     Args:
         path: the file.
-        names: "class/stem" of each image.
+        names: "class/stem" of each image, perhaps after other folders.
         subsets: for each image "train", "validation" or "test", or the number of its fold.
     """
     with atomic_path(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
         for name, subset in zip(names, subsets, strict=True):
-            writer.writerow([name, name.split("/")[0], subset])
+            writer.writerow([name, name.split("/")[-2], subset])
 
 
 def read_split(path=UCMERCED_SPLIT):
-    """Read a split that `write_split` wrote; by default the book's split of UC Merced.
+    """Read a split: a CSV of file and subset, as `write_split` and spreadsheets write it.
+
+    Columns may be in any order, have the names that `read_list` knows, and be separated by commas,
+    semicolons or tabs. A file is "class/stem", with or without its extension, or the file alone
+    beside its class.
 
     Returns:
         A dict from name, "class/stem", to "train", "validation" or "test", or to a fold's number
@@ -154,25 +247,68 @@ def read_split(path=UCMERCED_SPLIT):
         ValueError: if the file is not a split; the message names the line and what was expected.
     """
     found = {}
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            if (header := next(reader, None)) != HEADER:
-                raise InputError(f"line 1: expected {','.join(HEADER)}, found {header}")
-            for row in reader:
-                if len(row) != 3 or row[0].split("/")[0] != row[1] or row[0].count("/") != 1:
-                    wanted = "class/stem, the same class, a subset"
-                elif row[2] not in SUBSETS and not row[2].isdecimal():
-                    wanted = f"one of {', '.join(SUBSETS)} or a fold's number"
-                elif row[0] in found:
-                    wanted = "every file once"
-                else:
-                    found[row[0]] = row[2]
-                    continue
-                raise InputError(f"line {reader.line_num}: expected {wanted}, found {row}")
-    except (csv.Error, ValueError) as error:
-        raise InputError(f"{path}: {error}") from error
+    with prefix_errors(path):
+        rows = read_rows(path, ("file", "subset"))
+        if rows is None:
+            found = header_of(path)
+            raise InputError(f"line 1: expected {','.join(HEADER)}, found {found!r}")
+        for line, row in rows:
+            name, own = row["file"], row.get("class")
+            if own and "/" not in name.replace("\\", "/"):
+                name = f"{own}/{name}"
+            subset = row["subset"].strip()
+            subset = subset if subset.isdecimal() else subset_of(subset)
+            parts = (name if "/" in name else name.replace("\\", "/")).split("/")
+            if len(parts) < 2 or (own or parts[-2]).strip() != parts[-2].strip():
+                wanted = "class/stem, the same class"
+            elif subset is None:
+                wanted = f"one of {', '.join(SUBSETS)} or a fold's number"
+            elif name in found:
+                wanted = "every file once"
+            else:
+                found[name] = subset
+                continue
+            raise InputError(f"line {line}: expected {wanted}, found {list(row.values())}")
+        if not found:
+            raise InputError("expected images and their subsets, found a header alone")
     return found
+
+
+def match_split(images, split):
+    """Return a split with the images' own names as its keys, in their order.
+
+    A split may spell a name with its extension, with Windows' separators, or with accents in
+    another form of Unicode.
+
+    Args:
+        images: `Images`, or anything else with `names`.
+        split: what `read_split` returns.
+
+    Raises:
+        ValueError: if the images and the split do not name the same images.
+    """
+    names, matched = set(images.names), {}
+    for key, subset in split.items():
+        name = next((spelling for spelling in _spellings(key) if spelling in names), key)
+        if name in matched:
+            raise InputError(f"the split names {name} twice, once as {key}. Remove one of them.")
+        matched[name] = subset
+    for missing, text in (
+        (sorted(names - set(matched)), "images that the split does not name"),
+        (sorted(set(matched) - names), "images of the split that are not there"),
+    ):
+        if missing:
+            raise InputError(
+                f"{len(missing)} {text}: {', '.join(missing[:5])}"
+                f"{' ...' if len(missing) > 5 else ''}. Make a split of these images with `split`."
+            )
+    return {name: matched[name] for name in images.names}
+
+
+def _spellings(name):
+    plain = unicodedata.normalize("NFC", name.strip().replace("\\", "/")).removeprefix("./")
+    # An extension, not the end of a stem such as 1.2.
+    return name, plain, re.sub(r"\.[A-Za-z]\w{1,4}$", "", plain)
 
 
 def apply_split(images, split):
@@ -188,15 +324,5 @@ def apply_split(images, split):
     Raises:
         ValueError: if the images and the split do not name the same images.
     """
-    names = set(images.names)
-    for missing, text in (
-        (sorted(names - set(split)), "images that the split does not name"),
-        (sorted(set(split) - names), "images of the split that are not there"),
-    ):
-        if missing:
-            raise InputError(
-                f"{len(missing)} {text}: {', '.join(missing[:5])}"
-                f"{' ...' if len(missing) > 5 else ''}. Make a split of these images with `split`."
-            )
-    subsets = np.array([split[name] for name in images.names])
+    subsets = np.array(list(match_split(images, split).values()))
     return {str(subset): np.flatnonzero(subsets == subset) for subset in np.unique(subsets)}

@@ -1,7 +1,5 @@
 """AlexNet as a Keras model, with the interface of `keras.applications`."""
 
-import functools
-import importlib.resources
 import io
 import os
 import warnings
@@ -14,7 +12,7 @@ import numpy as np
 from alexnet_lib.caffe.description import parse_description
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import find_imagenet_weights
-from alexnet_lib.port.alexnet_files import read_alexnet
+from alexnet_lib.port.alexnet_files import imagenet_classes, read_alexnet
 from alexnet_lib.port.architecture import (
     CLASSES,
     DROPOUT,
@@ -24,8 +22,9 @@ from alexnet_lib.port.architecture import (
 )
 from alexnet_lib.port.layouts import load_npz
 from alexnet_lib.port.network import build
+from alexnet_lib.reading import read_dataset, reading
 
-__all__ = ["AlexNet", "decode_predictions", "imagenet_classes", "load_weights"]
+__all__ = ["AlexNet", "decode_predictions", "load_weights"]
 
 
 def AlexNet(
@@ -157,23 +156,20 @@ def _read_weights(path):
         return read_alexnet(path)
     if path.endswith(".npz"):
         arrays = load_npz(path)
-        arrays.pop("classes", None)  # in a classifier's file
-        return arrays
+        return {name: array for name, array in arrays.items() if name not in ("classes", "augment")}
     if path.endswith(".weights.h5"):
-        return _read_keras_weights(path, path)
+        with reading(path, "weights saved by Keras"):
+            return _read_keras_weights(path)
     if path.endswith(".keras"):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return _read_keras_weights(io.BytesIO(archive.read("model.weights.h5")), path)
-        except (zipfile.BadZipFile, KeyError) as error:
-            raise InputError(f"{path}: expected a model saved by Keras: {error}") from error
+        with reading(path, "a model saved by Keras"), zipfile.ZipFile(path) as archive:
+            return _read_keras_weights(io.BytesIO(archive.read("model.weights.h5")))
     raise InputError(
         "weights must be 'imagenet' or a path that ends in .caffemodel, .npz, .keras or "
         f".weights.h5. Received: {path!r}"
     )
 
 
-def _read_keras_weights(file, path):
+def _read_keras_weights(file):
     """Read the arrays from Keras 3's HDF5 layout without running code from the file."""
     arrays = {}
 
@@ -181,28 +177,13 @@ def _read_keras_weights(file, path):
         layer = group.attrs.get("name")
         if isinstance(group, h5py.Group) and layer is not None and "0" in group:
             for part, index in (("kernel", "0"), ("bias", "1")):
-                arrays[f"{layer}/{part}"] = np.asarray(group[index])
+                if f"{layer}/{part}" in arrays:
+                    raise InputError(f"expected every layer once, found {layer!r} twice")
+                arrays[f"{layer}/{part}"] = read_dataset(group[index])
 
-    try:
-        with h5py.File(file) as opened:
-            opened["layers"].visititems(visit)
-    except FileNotFoundError:
-        raise
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path}: expected weights saved by Keras: {error}") from error
+    with h5py.File(file) as opened:
+        opened["layers"].visititems(visit)
     return arrays
-
-
-@functools.cache
-def imagenet_classes():
-    """Return the 1000 classes as (WordNet id, names) in Caffe's order, which is by id.
-
-    The names are WordNet's synonyms, joined by commas.
-    """
-    text = (importlib.resources.files("alexnet_lib.port") / "imagenet_classes.tsv").read_text(
-        "utf-8"
-    )
-    return tuple(tuple(line.split("\t")) for line in text.splitlines())
 
 
 def decode_predictions(preds, top=5):

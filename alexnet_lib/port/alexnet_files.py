@@ -1,4 +1,7 @@
-"""AlexNet's weights from Caffe's files, and no other network's."""
+"""AlexNet's weights from Caffe's files, and no other network's; and the names of its classes."""
+
+import functools
+import importlib.resources
 
 from alexnet_lib.caffe.caffemodel import read_caffemodel
 from alexnet_lib.caffe.comparison import compare_descriptions
@@ -9,7 +12,7 @@ from alexnet_lib.files import prefix_errors
 from alexnet_lib.port.architecture import prototxt
 from alexnet_lib.port.layouts import caffe_to_tensorflow
 
-__all__ = ["read_alexnet"]
+__all__ = ["imagenet_classes", "read_alexnet"]
 
 
 def read_alexnet(path):
@@ -53,3 +56,15 @@ def _check_description(path):
             f"this is not AlexNet: {problem.split('. One of')[0]}. Other networks are ported by "
             "`python -m alexnet_lib port`"
         ) from error
+
+
+@functools.cache
+def imagenet_classes():
+    """Return the 1000 classes as (WordNet id, names) in Caffe's order, which is by id.
+
+    The names are WordNet's synonyms, joined by commas.
+    """
+    text = (importlib.resources.files("alexnet_lib.port") / "imagenet_classes.tsv").read_text(
+        "utf-8"
+    )
+    return tuple(tuple(line.split("\t")) for line in text.splitlines())

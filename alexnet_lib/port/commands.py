@@ -5,11 +5,8 @@ from pathlib import Path
 
 import click
 
-from alexnet_lib.caffe.caffemodel import write_caffemodel
-from alexnet_lib.errors import InputError
+from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import atomic_path, prefix_errors, write_csv
-from alexnet_lib.port.alexnet_files import read_alexnet
-from alexnet_lib.port.layouts import load_npz, save_npz, tensorflow_to_caffe
 from alexnet_lib.quiet import import_tensorflow
 
 __all__ = ["convert", "port", "prove", "read_mean_option"]
@@ -33,10 +30,16 @@ def convert(source, target):
     """  # noqa: D301 - click wants the character
     endings = (source.suffix, target.suffix)
     if endings == (".caffemodel", ".npz"):
+        from alexnet_lib.port.alexnet_files import read_alexnet
+        from alexnet_lib.port.layouts import save_npz
+
         weights = read_alexnet(source)
         save_npz(target, weights)
     elif endings == (".npz", ".caffemodel"):
-        weights = load_npz(source)
+        from alexnet_lib.caffe.caffemodel import write_caffemodel
+        from alexnet_lib.port.layouts import load_npz, tensorflow_to_caffe
+
+        weights = {name: array for name, array in load_npz(source).items() if "/" in name}
         with prefix_errors(source):
             blobs = tensorflow_to_caffe(weights)
         write_caffemodel(target, blobs)
@@ -56,11 +59,14 @@ def convert(source, target):
 
 def _alexnet(source):
     """Return AlexNet with a file's weights and as many classes as the file has."""
+    from alexnet_lib.port.alexnet_files import read_alexnet
+    from alexnet_lib.port.layouts import load_npz
+
+    with prefix_errors(source):  # what is wrong is said before TensorFlow starts
+        weights = read_alexnet(source) if source.suffix == ".caffemodel" else load_npz(source)
     import_tensorflow()
     from alexnet_lib.port.alexnet import AlexNet
 
-    with prefix_errors(source):
-        weights = read_alexnet(source) if source.suffix == ".caffemodel" else load_npz(source)
     head = weights.get("fc8/bias")
     units = weights.get("fc6/bias")
     if head is None:
@@ -124,6 +130,9 @@ def _description_and_weights(paths, usage):
     """Return prototxt and caffemodel; alone, a .caffemodel describes itself."""
     if not 1 <= len(paths) <= 2:
         raise click.UsageError(f"expected {usage}. Received: {' '.join(map(str, paths))}")
+    for path in paths:
+        if not path.exists():
+            raise MissingFileError(f"{path}: no such file")
     return (None, *paths)[-2:]
 
 
@@ -146,12 +155,15 @@ def port(paths, shapes, stop_at, rename, skip):
     """  # noqa: D301 - click wants the character
     *sources, target = paths
     sources = _description_and_weights(sources, "[PROTOTXT] CAFFEMODEL TARGET")
-    import_tensorflow()
+    options = _network(shapes, stop_at, rename, skip)
     from alexnet_lib.port.exchange import format_of
+
+    format_of(target)
+    _read(sources, options)
+    import_tensorflow()
     from alexnet_lib.port.network import port
 
-    format_of(target)  # a wrong ending is known before the work
-    _save(port(*sources, **_network(shapes, stop_at, rename, skip)), target)
+    _save(port(*sources, **options), target)
 
 
 @click.command()
@@ -181,13 +193,14 @@ def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean):
     sources = _description_and_weights(paths, "[PROTOTXT] CAFFEMODEL")
     if mean and not image:
         raise click.UsageError("--mean goes with --image.")
-    import_tensorflow()
-    from alexnet_lib.port.prove import LIMIT, first_broken, plot_errors, prove
-
     if picture and importlib.util.find_spec("matplotlib") is None:
         raise click.UsageError("--picture needs matplotlib: pip install matplotlib")
     options = _network(shapes, stop_at, rename, skip)
-    given = None if image is None else _photograph(sources, options, image, mean)
+    net = _read(sources, options)
+    given = None if image is None else _photograph(net, image, mean)
+    import_tensorflow()
+    from alexnet_lib.port.prove import LIMIT, first_broken, plot_errors, prove
+
     table = prove(*sources, input=given, **options)
     click.echo(table.to_string(index=False, formatters={"error": "{:.1e}".format}))
     if csv:
@@ -202,12 +215,18 @@ def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean):
     click.echo(f"All {len(table)} layers hold: at most {table.error.max():.1e} of {LIMIT}.")
 
 
-def _photograph(sources, options, image, mean):
+def _read(paths, options):
+    """Read a network's description, so that its mistakes are said before TensorFlow starts."""
+    from alexnet_lib.caffe.network_files import read_network
+
+    names = ("input_shape", "stop_at", "rename")
+    return read_network(*paths, **{name: options[name] for name in names})[0]
+
+
+def _photograph(net, image, mean):
     """Return a photograph as the network's only input, channels last."""
     from alexnet_lib.images.preprocessing import image_of_size, read_image
-    from alexnet_lib.port.network import read_network
 
-    net, _ = read_network(*sources, options["input_shape"], options["stop_at"], options["rename"])
     shapes = [layer.input_param.shape[0].dim for layer in net.layer if layer.type == "Input"]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (1, 3):
         raise InputError(
@@ -219,9 +238,9 @@ def _photograph(sources, options, image, mean):
 
 def read_mean_option(text):
     """Return what `--mean` names: numbers, one for each channel, or the image of a file."""
-    from alexnet_lib.caffe.caffemodel import read_mean
-
     try:
         return [float(number) for number in (text or "0").split(",")]
     except ValueError:
+        from alexnet_lib.caffe.caffemodel import read_mean
+
         return read_mean(text)

@@ -13,12 +13,10 @@ import uuid
 import warnings
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from alexnet_lib.errors import AlexNetError, InputError
 from alexnet_lib.files import atomic_path
-from alexnet_lib.port.engines import relative_error
 from alexnet_lib.quiet import hidden_stderr
 
 __all__ = ["FORMATS", "ExchangeError", "format_of", "save_model"]
@@ -149,6 +147,8 @@ def _call(function, inputs):
 def _error(actual, expected):
     if not np.abs(expected).max() > 0:
         return float(np.abs(actual).max())
+    from alexnet_lib.port.engines import relative_error
+
     return relative_error(actual, expected)
 
 
@@ -172,10 +172,42 @@ def _check_npz(model, path, _):
                 raise ExchangeError(f"{name}: the file has other values than the model")
 
 
+def _write_weights(model, path):
+    """Write Keras's HDF5 file anew with checksums, which every reader of HDF5 checks."""
+    import h5py
+
+    model.save_weights(path)
+
+    def copy(name, item):
+        if isinstance(item, h5py.Group):
+            made = target.require_group(name)
+        else:  # HDF5 has no checksum for a single number
+            made = target.create_dataset(name, data=item[()], fletcher32=item.ndim > 0)
+        for key, value in item.attrs.items():
+            made.attrs[key] = value
+
+    # This generation of the format has checksums of its structure too.
+    latest = {"libver": ("v110", "v110")}
+    with (
+        atomic_path(path) as checked,
+        h5py.File(path) as plain,
+        h5py.File(checked, "w", **latest) as target,
+    ):
+        plain.visititems(copy)
+
+
 def _run_weights(model, path, inputs):
+    import keras
+
     clone = keras.models.clone_model(model)
     clone.load_weights(path)
     return _call(clone, inputs)
+
+
+def _run_keras(_, path, inputs):
+    import keras
+
+    return _call(keras.saving.load_model(path), inputs)
 
 
 def _run_onnx(_, path, inputs):
@@ -206,11 +238,8 @@ def _run_saved_model(_, path, inputs):
 
 #: By ending, what writes a model and what runs the file; "" is a folder for a SavedModel.
 FORMATS = {
-    ".weights.h5": (lambda model, path: model.save_weights(path), _run_weights),
-    ".keras": (
-        lambda model, path: model.save(path),
-        lambda _, path, inputs: _call(keras.saving.load_model(path), inputs),
-    ),
+    ".weights.h5": (_write_weights, _run_weights),
+    ".keras": (lambda model, path: model.save(path), _run_keras),
     ".npz": (_write_npz, _check_npz),
     ".onnx": (lambda model, path: model.export(path, format="onnx", verbose=False), _run_onnx),
     ".tflite": (

@@ -6,7 +6,7 @@ In TensorFlow's layout, weights are a dict of float32 arrays named "<layer>/kern
 
 import contextlib
 import zipfile
-import zlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from alexnet_lib.caffe.caffemodel import release_pages
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path
 from alexnet_lib.port.architecture import weight_layers
+from alexnet_lib.reading import reading
 
 __all__ = [
     "caffe_to_tensorflow",
@@ -152,16 +153,46 @@ def save_npz(path, weights):
         np.savez(partial, **weights)
 
 
+class _Arrays(Mapping):
+    """The arrays of an `.npz` by name, each read to its end, where zip keeps a checksum.
+
+    `numpy.load` stops where an array's header says, and then a damaged header goes unnoticed.
+    """
+
+    def __init__(self, archive):
+        self.archive = archive
+        self.members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+
+    def __getitem__(self, name):
+        if name not in self.members:
+            raise KeyError(f"it lacks {name!r}")
+        with self.archive.open(self.members[name]) as member:
+            array = np.lib.format.read_array(member, allow_pickle=False)
+            if member.read(1):
+                raise InputError(f"array {name!r}: expected {array.nbytes} bytes, found more")
+        return array
+
+    def __iter__(self):
+        return iter(self.members)
+
+    def __len__(self):
+        return len(self.members)
+
+
 @contextlib.contextmanager
 def open_npz(path, expected):
-    """Open an `.npz` without pickles; if it is not one, a ValueError says what was `expected`."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            yield file
-    except (
-        KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError
-    ) as error:  # fmt: skip
-        raise InputError(f"{path}: expected {expected}: {error}") from error
+    """Open an `.npz` without pickles as a mapping from names to arrays.
+
+    Args:
+        path: of the file.
+        expected: what it should hold, for errors.
+
+    Raises:
+        InputError: for anything that goes wrong in the block because the file is damaged or
+            something else; see `reading`.
+    """
+    with reading(path, expected), zipfile.ZipFile(path) as archive:
+        yield _Arrays(archive)
 
 
 def load_npz(path):
@@ -171,7 +202,7 @@ def load_npz(path):
         A dict of arrays in TensorFlow's layout.
 
     Raises:
-        ValueError: if the file is not an `.npz` or holds Python objects.
+        ValueError: if the file is damaged, not an `.npz`, or holds Python objects.
     """
     with open_npz(path, "an .npz of plain arrays, as `save_npz` writes it") as file:
         return dict(file)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from alexnet_lib.caffe.caffemodel import write_caffemodel
 from alexnet_lib.caffe.description import to_text
+from alexnet_lib.caffe.network_files import read_network
 from alexnet_lib.errors import InputError
 from alexnet_lib.port import reference
 from alexnet_lib.port.engines import opencv_network, relative_error, without_tf32
@@ -23,7 +24,6 @@ from alexnet_lib.port.network import (
     blob_shapes,
     build,
     keras_names,
-    read_network,
     top_shapes,
 )
 
