@@ -6,39 +6,26 @@ are inside the model: it takes one square, and is stored, exported and called li
 """
 
 import keras
-import numpy as np
+import pandas as pd
 from keras import ops
-from tqdm import tqdm
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.finetuning.readout import fit_readout
-from alexnet_lib.images.batches import eight_views
-from alexnet_lib.images.data import VIEWS
+from alexnet_lib.images.batches import some_views
+from alexnet_lib.images.data import AUGMENTATIONS, VIEWS
 from alexnet_lib.port.alexnet import AlexNet
-from alexnet_lib.port.compilation import compiled
+from alexnet_lib.port.inference import READ, areas
 
-__all__ = [
-    "LEAST_SIZE",
-    "READ_LAYERS",
-    "SIZES",
-    "readout_features",
-    "readout_model",
-    "train_readout",
-]
+__all__ = ["readout_model", "sizes_and_views", "train_readout"]
 
-#: The layers whose channels are read.
-READ_LAYERS = ("relu1", "relu2", "relu3", "relu4", "relu5")
-#: Sides of the squares, in pixels, that the convolutions see.
-SIZES = (227, 320)
-#: Side of the smallest square that leaves relu5 a position, in pixels.
-LEAST_SIZE = 67
+LEAST_SIZE = 67  # side of the smallest square that leaves relu5 a position, in pixels
 
 _registered = keras.saving.register_keras_serializable(package="alexnet_lib")
 
 
 @_registered
 class Views(keras.layers.Layer):
-    """Put the first `count` of `eight_views` of each image into the batch, view after view."""
+    """Put 1, 2 or 8 views of each image into the batch, view after view."""
 
     def __init__(self, count=VIEWS, **kwargs):
         super().__init__(**kwargs)
@@ -46,7 +33,7 @@ class Views(keras.layers.Layer):
 
     def call(self, images):
         """Turn (batch, side, side, channels) into (count * batch, side, side, channels)."""
-        views = eight_views(images)[: self.count]
+        views = some_views(images, self.count)
         return ops.reshape(views, (-1, *images.shape[1:]))
 
     def compute_output_shape(self, input_shape):
@@ -72,14 +59,10 @@ class Shrink(keras.layers.Layer):
     def call(self, images):
         """Turn (batch, side, side, channels) into (batch, size, size, channels)."""
         side, channels = images.shape[2:]
-        edges = np.arange(self.size + 1) * side / self.size
-        pixels = np.arange(side)
-        low = np.maximum(edges[:-1, None], pixels)
-        high = np.minimum(edges[1:, None], pixels + 1)
-        areas = ops.convert_to_tensor(np.maximum(high - low, 0) * self.size / side, "float32")
+        share = ops.convert_to_tensor(areas(side, self.size))
         for _ in range(2):  # rows, then, turned over, columns
             rows, columns = images.shape[1:3]
-            images = ops.matmul(areas, ops.reshape(images, (-1, rows, columns * channels)))
+            images = ops.matmul(share, ops.reshape(images, (-1, rows, columns * channels)))
             images = ops.reshape(images, (-1, self.size, columns, channels))
             images = ops.transpose(images, (0, 2, 1, 3))
         return images
@@ -119,13 +102,13 @@ class ChannelStatistics(keras.layers.Layer):
         return super().get_config() | {"views": self.views}
 
 
-def readout_model(classes, weights=None, sizes=SIZES, views=VIEWS, name="alexnet_readout"):
+def readout_model(classes, weights=None, sizes=(227,), views=VIEWS, name="alexnet_readout"):
     """Build AlexNet's convolutions with a linear readout of their channels' statistics.
 
     Args:
         classes: number of outputs.
         weights: of the convolutions, as in `AlexNet`.
-        sizes: of the squares that the convolutions see, in pixels, from `LEAST_SIZE` on. The input
+        sizes: of the squares that the convolutions see, in pixels, from 67 on. The input
             has the largest; the others are made from it.
         views: how many of an image's views are averaged: 1, 2 (mirrored) or 8.
         name: the model's name.
@@ -141,8 +124,8 @@ def readout_model(classes, weights=None, sizes=SIZES, views=VIEWS, name="alexnet
     sizes = tuple(sorted(map(int, sizes)))
     if not sizes or sizes[0] < LEAST_SIZE or len(set(sizes)) < len(sizes):
         raise InputError(f"expected different sizes from {LEAST_SIZE} on. Received: sizes={sizes}")
-    if views not in (1, 2, VIEWS):
-        raise InputError(f"views must be 1, 2 or {VIEWS}. Received: views={views}")
+    if views not in AUGMENTATIONS.values():
+        raise InputError(f"views must be 1, 2 or 8. Received: views={views}")
     convolutions = AlexNet(weights, include_top=False)
     image = keras.Input((sizes[-1], sizes[-1], 3), name="data")
     turned = Views(views, name="views")(image) if views > 1 else image
@@ -151,9 +134,9 @@ def readout_model(classes, weights=None, sizes=SIZES, views=VIEWS, name="alexnet
         x = turned if size == sizes[-1] else Shrink(size, name=f"shrink_{size}")(turned)
         for layer in convolutions.layers[1:]:
             x = layer(x)
-            if layer.name in READ_LAYERS:
+            if layer.name in READ:
                 found.append(ChannelStatistics(views, name=f"{layer.name}_{size}")(x))
-            if layer.name == READ_LAYERS[-1]:
+            if layer.name == READ[-1]:
                 break
     features = keras.layers.Concatenate(name="statistics")(found)
     logits = keras.layers.Dense(classes, kernel_initializer="zeros", name="readout")(features)
@@ -161,51 +144,34 @@ def readout_model(classes, weights=None, sizes=SIZES, views=VIEWS, name="alexnet
     return keras.Model(image, prob, name=name)
 
 
-def readout_features(model, images, batch_size=8, progress=True):
-    """Return what the readout of `readout_model` sees of images: float32 (images, features).
+def sizes_and_views(model):
+    """Return the sizes, a tuple, and the number of views of a `readout_model`."""
+    read = [layer for layer in model.layers if isinstance(layer, ChannelStatistics)]
+    sizes = {int(layer.name.rpartition("_")[2]): None for layer in read}
+    return tuple(sizes), read[0].views
+
+
+def train_readout(model, data):
+    """Fit the readout in closed form and put it into the model.
 
     Args:
         model: of `readout_model`.
-        images: `Images`.
-        batch_size: images in a batch; each is seen in all sizes and views.
-        progress: show a bar.
-    """
-    network = keras.Model(model.input, model.get_layer("readout").input)
-
-    @compiled
-    def forward(x):
-        return network(x, training=False)
-
-    batches = images.view_batches(batch_size, size=model.input_shape[1])
-    bar = tqdm(total=len(images), desc="statistics", unit="image", disable=not progress)
-    found = []
-    with bar:
-        for (batch,) in batches:
-            found.append(forward(batch).numpy())
-            bar.update(len(batch))
-    return np.concatenate(found)
-
-
-def train_readout(model, features, labels):
-    """Fit the readout on features, in closed form, and put it into the model.
-
-    Args:
-        model: of `readout_model`.
-        features: float (images, features), of `readout_features`.
-        labels: int (images,), from 0.
+        data: `Statistics`, of every class some.
 
     Returns:
-        `Readout`, with the shrinkage that was chosen and the leave-one-out accuracy.
+        `pandas.DataFrame` with one row, as `finetune` returns a row an epoch: epoch 0, shrinkage,
+        and val_accuracy, by leaving out one image at a time.
 
     Raises:
         InputError: as `fit_readout`, and for labels of more or fewer classes than the model's.
     """
     layer = model.get_layer("readout")
-    readout = fit_readout(features, labels)
+    readout = fit_readout(data.values, data.labels)
     if readout.kernel.shape != layer.kernel.shape:
         raise InputError(
             f"expected images of {layer.units} classes, and {layer.kernel.shape[0]} features of "
             f"each. Received: {readout.kernel.shape[1]} and {readout.kernel.shape[0]}"
         )
     layer.set_weights([readout.kernel, readout.bias])
-    return readout
+    row = {"epoch": 0, "shrinkage": readout.shrinkage, "val_accuracy": readout.accuracy}
+    return pd.DataFrame([row])

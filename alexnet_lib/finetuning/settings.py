@@ -108,7 +108,7 @@ def check_run(folder, asked):
             trained than asked for.
     """
     asked = {key: value for key, value in asked.items() if key not in ("weights", *versions())}
-    lines, trained = [], False
+    lines, trained = [], Path(folder, "classifier.npz").exists()
     recipes = asked["recipes"]
     for number, recipe in enumerate(recipes, 1):
         path = stage_folder(folder, number, len(recipes)) / "checkpoint.npz"

@@ -38,7 +38,7 @@ def read_image(path):
     return image
 
 
-def preprocess_input(images, resize=None, channels="bgr", mean=IMAGENET_MEAN):
+def preprocess_input(images, resize=None, channels="bgr", mean=IMAGENET_MEAN, size=INPUT_SIZE):
     """Convert images to the form that AlexNet was trained on.
 
     Args:
@@ -51,9 +51,10 @@ def preprocess_input(images, resize=None, channels="bgr", mean=IMAGENET_MEAN):
         channels: order of the last axis, "bgr" as in OpenCV or "rgb" as in most other libraries.
         mean: what to subtract, 0-255, in the order blue, green, red: three numbers, or a mean
             image (3, height, width) from `read_mean`, whose centre is taken as Caffe does.
+        size: side of the network's input, in pixels; a readout's may be larger than AlexNet's.
 
     Returns:
-        float32 array (batch, 227, 227, 3), BGR, the mean subtracted.
+        float32 array (batch, size, size, 3), BGR, the mean subtracted.
 
     Raises:
         ValueError: for another shape, another size without `resize`, pixels outside 0-255, or
@@ -79,16 +80,16 @@ def preprocess_input(images, resize=None, channels="bgr", mean=IMAGENET_MEAN):
             "expected pixels from 0 to 255; these look scaled to 0-1: multiply by 255. "
             f"Received: {images.dtype}, {low} to {high}"
         )
-    if images.shape[1:3] != (INPUT_SIZE, INPUT_SIZE):
+    if images.shape[1:3] != (size, size):
         if resize is None:
             raise InputError(
-                f"expected images of {INPUT_SIZE}x{INPUT_SIZE}, or a choice how to resize them: "
+                f"expected images of {size}x{size}, or a choice how to resize them: "
                 f"resize= one of {RESIZES}. Received: {images.shape[1]}x{images.shape[2]}"
             )
-        images = np.stack([resize_image(image, resize) for image in images])
+        images = np.stack([resize_image(image, resize, size) for image in images])
     if channels == "rgb":
         images = images[..., ::-1]
-    return images.astype(np.float32) - fit_mean(mean, INPUT_SIZE, INPUT_SIZE)
+    return images.astype(np.float32) - fit_mean(mean, size, size)
 
 
 def fit_mean(mean, height, width):
