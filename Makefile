@@ -56,6 +56,10 @@ bench: $(INSTALLED) ## Measure speed and memory
 bench-check: $(INSTALLED) ## Run every benchmark small: is it right, does it measure what it says?
 	@$(BIN)/python -m pytest benchmarks
 
+.PHONY: mutants
+mutants: $(INSTALLED) ## Try 200 small faults in the library: do the tests notice? (an hour)
+	@$(BIN)/python tests/mutants.py
+
 .PHONY: notebooks
 notebooks: $(INSTALLED) ## Run every notebook in place and store its outputs
 	@$(BIN)/python book/scripts/execute.py

@@ -17,6 +17,7 @@ _HOME_OF = {
     "GroupedConv2D": "port.layers",
     "LAYERS": "port.architecture",
     "LocalResponseNormalization": "port.layers",
+    "Preprocess": "images.tensors",
     "RECIPES": "finetuning.recipes",
     "Recipe": "finetuning.recipes",
     "TrainingDiverged": "finetuning.trainer",
@@ -34,7 +35,7 @@ _HOME_OF = {
     "prove": "port.prove",
     "read_caffemodel": "caffe.caffemodel",
     "read_folder": "images.folder",
-    "read_image": "images.preprocessing",
+    "read_image": "images.reading",
     "save_classifier": "finetuning.classifier",
     "save_npz": "port.layouts",
     "tensorflow_to_caffe": "port.layouts",
@@ -61,6 +62,7 @@ def _register_layers(keras):
     if keras.backend.backend() == "tensorflow":
         importlib.import_module(f"{__name__}.port.layers")
         importlib.import_module(f"{__name__}.port.caffe_layers")
+        importlib.import_module(f"{__name__}.images.tensors")
 
 
 class _WhenKerasIsImported:

@@ -5,7 +5,6 @@ Every command reads this module, so it loads at the top only what they all need.
 
 import contextlib
 import os
-import platform
 from pathlib import Path
 
 from alexnet_lib.errors import InputError, MissingFileError
@@ -134,6 +133,7 @@ def versions(*packages):
     Returns:
         A dict from "python" and each package's name to its version.
     """
+    import platform
     from importlib import metadata
 
     names = ("tensorflow", "keras", "numpy", "opencv-python-headless", *packages)

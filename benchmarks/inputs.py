@@ -30,7 +30,8 @@ def rows(quick=False):
 
     from alexnet_lib.images.batches import image_dataset
     from alexnet_lib.images.folder import find_ucmerced, read_folder
-    from alexnet_lib.images.preprocessing import IMAGENET_MEAN, read_image
+    from alexnet_lib.images.preprocessing import IMAGENET_MEAN
+    from alexnet_lib.images.reading import read_image
     from alexnet_lib.port.architecture import INPUT_SIZE
     from alexnet_lib.teaching.scenes import write_scenes
     from benchmarks.training import noise_images, step_of, trainer_of_all_layers

@@ -97,7 +97,7 @@ def cached_statistics(images, weights, size, view, cache, progress=True):
     key.write_text(about, "utf-8")
     if whole.exists():
         return np.load(whole, mmap_mode="r")
-    from alexnet_lib.images.preprocessing import read_image
+    from alexnet_lib.images.reading import read_image
     from benchmarks.statistics import statistics_of
 
     model = _convolutions(weights)

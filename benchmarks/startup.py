@@ -34,6 +34,8 @@ def rows(quick=False):
         full = folder / "full.npz"
         save_classifier(full, Classifier(fresh_model(len(DRAW)), tuple(DRAW)))
         modules = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "modules")}
+        if quick:  # compiling all of TensorFlow takes a minute
+            modules = {}
         commands = {
             HELP: ("predict", "--help"),
             "light": ("predict", image),

@@ -259,7 +259,8 @@ def original_story(path, folder, recipe):
     from alexnet_lib.finetuning.evaluation import Evaluation
     from alexnet_lib.finetuning.recipes import FC
     from alexnet_lib.images.folder import read_folder
-    from alexnet_lib.images.preprocessing import preprocess_input, read_image
+    from alexnet_lib.images.preprocessing import preprocess_input
+    from alexnet_lib.images.reading import read_image
     from alexnet_lib.port.layouts import caffe_to_tensorflow
     from benchmarks.networks import OriginalGraph
     from benchmarks.reading import parsed_blobs

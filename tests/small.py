@@ -36,6 +36,27 @@ def small_features():
     return Features(codes, 0.02, labels, ("a", "b"), names)
 
 
+def rare_features():
+    """Two classes that one number tells apart, not quite: 60 images and 6, twice, then 60 each."""
+    labels = np.repeat([0, 1] * 3, [60, 6, 60, 6, 60, 60])
+    number = 60 + 12 * np.random.default_rng(0).normal(2.0 * labels, 1)
+    codes = np.zeros((1, len(labels), 6, 6, 256), np.uint8)
+    for channels, values in ((slice(128), number), (slice(128, 256), 120 - number)):
+        codes[0, ..., channels] = np.clip(values, 0, 255).astype(np.uint8)[:, None, None, None]
+    names = tuple(f"{'ab'[label]}/{i:03d}" for i, label in enumerate(labels))
+    return Features(codes, 0.02, labels, ("a", "b"), names)
+
+
+def write_arrows(folder, pairs=8):
+    """Write arrows to the left and, as their mirror images, to the right; return `folder`."""
+    for i in range(pairs):
+        pixels = np.full((64, 64, 3), 200 + 5 * i, np.uint8)
+        cv2.fillPoly(pixels, [np.array([[8, 32], [40, 8], [40, 56]])], (10 * i, 0, 0))
+        write_image(folder / "left" / f"{i}.png", pixels)
+        write_image(folder / "right" / f"{i}.png", pixels[:, ::-1])
+    return folder
+
+
 def noise_features(labels):
     """Features of noise of two classes, in eight views; image 3, of class 0, is called a/3."""
     codes = np.random.default_rng(0).integers(0, 50, (8, len(labels), 6, 6, 256), np.uint8)

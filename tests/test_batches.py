@@ -8,10 +8,19 @@ import pytest
 import tensorflow as tf
 from small import write_image
 
-from alexnet_lib.images.batches import augment, eight_views, image_dataset, record_dataset
+from alexnet_lib.images.batches import (
+    augment,
+    eight_views,
+    image_dataset,
+    record_dataset,
+    some_views,
+)
+from alexnet_lib.images.data import default_augmentation
 from alexnet_lib.images.folder import read_folder
-from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input, read_image
+from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input
+from alexnet_lib.images.reading import read_image
 from alexnet_lib.images.records import write_records
+from alexnet_lib.images.splits import read_split
 
 COUNT = 11
 
@@ -218,6 +227,58 @@ def test_without_crop_and_colour_augment_shows_one_of_the_eight_views():
     distances = np.abs(results[:, None] - views[None]).max(axis=(2, 3, 4))
     assert distances.min(axis=1).max() < 0.1  # each is one of them
     assert set(distances.argmin(axis=1)) == set(range(8))  # and all occur
+
+
+def test_mirror_shows_each_image_and_its_mirror_image_and_nothing_else():
+    image = smooth(size=227)
+    options = {"area": (1, 1), "brightness": 0, "contrast": 0, "augmentation": "mirror"}
+    results = augment(image.repeat(32, 0), 0, **options).numpy()
+    views = some_views(image.astype(np.float32), 2).numpy()[:, 0]
+    np.testing.assert_array_equal(views[1], image[0, :, ::-1])
+    distances = np.abs(results[:, None] - views[None]).max(axis=(2, 3, 4))
+    assert distances.min(axis=1).max() < 0.1
+    assert set(distances.argmin(axis=1)) == {0, 1}
+    crops = augment(image.repeat(32, 0), 0, augmentation="mirror").numpy()
+    assert np.abs(crops - views[distances.argmin(axis=1)]).mean() > 5  # cropped and relit
+    for wrong in ("none", "all"):
+        with pytest.raises(ValueError, match=f"mirror or aerial. Received: augmentation='{wrong}'"):
+            augment(image, 0, augmentation=wrong)
+
+
+def test_views_begin_with_the_image_and_its_mirror_image():
+    image = letter()
+    eight = eight_views(image).numpy()
+    np.testing.assert_array_equal(some_views(image, 8).numpy(), eight)
+    np.testing.assert_array_equal(some_views(image, 1), eight[:1])
+    np.testing.assert_array_equal(some_views(image, 2), eight[[0, 2]])
+
+
+def test_without_augmentation_training_shows_the_images_as_they_are(images, recorded):
+    x, y = gather(image_dataset(images.augmented("none"), batch_size=4, training=True, seed=1))
+    assert y.tolist() != images.labels.tolist()  # shuffled
+    plain = expected(images, range(COUNT))
+    np.testing.assert_array_equal(by_content(x), by_content(plain))
+    x, _ = gather(record_dataset(recorded, training=True, augmentation="none"))
+    np.testing.assert_array_equal(by_content(x), by_content(plain))
+
+
+def test_the_default_augmentation_fits_the_classes(images, recorded):
+    assert (images.augment, images.views) == ("mirror", 2)
+    some = images.subset([1, 4]).augmented("aerial")
+    assert (some.augment, some.views, some.subset([0]).augment) == ("aerial", 8, "aerial")
+    aerial = {name.split("/")[0] for name in read_split()}
+    assert default_augmentation(sorted(aerial)) == "aerial"
+    assert default_augmentation(sorted(aerial)[1:]) == "mirror"
+    with pytest.raises(ValueError, match=r"none, mirror, aerial\. Received: augment='both'"):
+        images.augmented("both")
+    # Both kinds of batches take it.
+    options = {"training": True, "batch_size": COUNT, "seed": 3}
+    for dataset, data in ((image_dataset, images), (record_dataset, recorded)):
+        default, _ = gather(dataset(data, **options))
+        mirror, _ = gather(dataset(data, augmentation="mirror", **options))
+        aerial, _ = gather(dataset(data, augmentation="aerial", **options))
+        np.testing.assert_array_equal(default, mirror)
+        assert np.abs(default - aerial).mean() > 5
 
 
 def test_crops_are_of_the_promised_area_and_lie_everywhere():

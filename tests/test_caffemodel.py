@@ -803,16 +803,19 @@ def test_written_file_is_v1_with_legacy_dimensions(tmp_path):
     path = tmp_path / "net.caffemodel"
     kernel, weights = np.ones((4, 3, 2, 2), np.float32), np.ones((5, 6), np.float32)
     bias = np.ones((1, 1, 1, 4), np.float32)
-    write_caffemodel(path, {"conv": [kernel, bias], "fc": [weights], "relu": []}, name="né")
+    layers = {"conv": [kernel, bias], "fc": [weights], "relu": []}
+    layers |= {"old fc": [weights[None, None]], "depthwise": [kernel[:, :1]], "one": [kernel[:1]]}
+    write_caffemodel(path, layers, name="né")
     net = caffe_proto.messages().NetParameter.FromString(path.read_bytes())
     assert (net.name, len(net.layer)) == ("né", 0)
-    assert [(layer.name, layer.type) for layer in net.layers][:2] == [("conv", 4), ("fc", 14)]
+    types = {layer.name: layer.type for layer in net.layers if layer.blobs}
+    assert types == {"conv": 4, "fc": 14, "old fc": 14, "depthwise": 4, "one": 4}
     conv, fc = net.layers[0].blobs, net.layers[1].blobs
     assert [(b.num, b.channels, b.height, b.width) for b in conv] == [(4, 3, 2, 2), (1, 1, 1, 4)]
     assert not any(blob.HasField("shape") for blob in conv)
     assert list(fc[0].shape.dim) == [5, 6]
     assert not fc[0].HasField("num")
-    assert list(read_caffemodel(path)) == ["conv", "fc"]
+    assert list(read_caffemodel(path)) == list(types)
 
 
 @pytest.mark.parametrize(

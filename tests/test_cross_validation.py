@@ -3,17 +3,20 @@
 import json
 import re
 import shutil
+import threading
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 from running import run_command
-from small import small_network, write_pictures
+from small import noise_features, small_network, write_pictures
 
+from alexnet_lib.errors import InputError
 from alexnet_lib.files import UCMERCED_CLASSIFIER
 from alexnet_lib.finetuning import cross_validation, runs
-from alexnet_lib.finetuning.recipes import CONVOLUTIONS, FC, Recipe
+from alexnet_lib.finetuning.recipes import CONVOLUTIONS, FC, RECIPES, Recipe
+from alexnet_lib.finetuning.settings import run_lock, settings_of
 from alexnet_lib.images.folder import read_folder
 from alexnet_lib.port.alexnet import AlexNet
 
@@ -79,6 +82,8 @@ def test_every_image_is_tested_once_by_a_network_that_never_saw_it(folder, tmp_p
         # The pair of the same image is always on one side.
         assert sum({"dark/3", "dark/7"} <= part for part in names) == 1
     assert folds["test"].sum() == 20
+    # A ninth of what is left chooses the epoch, to the nearest whole image in each class.
+    assert (9 * folds["validation"] - folds["validation"] - folds["train"]).abs().max() < 9
     right = (predictions["true"] == predictions["predicted"]).groupby(predictions["fold"]).mean()
     assert right.tolist() == pytest.approx(folds["accuracy_8"].tolist())
     assert {"accuracy_1", "val_accuracy"} <= set(folds)
@@ -133,6 +138,10 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     for name in ("classifier.npz", "settings.json", "split.csv", "history.csv", "best.npz"):
         assert (output / name).is_file(), name
     assert len(pd.read_csv(output / "history.csv")) == 2
+    assert "augment mirror: images are shown left-right too. Take --augment none" in first.output
+    settings = json.loads((output / "settings.json").read_text())
+    assert (settings["augment"], settings["classes"]) == ("mirror", ["dark", "light"])
+    assert settings["recipes"][0]["class_weights"] == "none"
     kept = (output / "split.csv").read_bytes()
     other = run_command(*options, "--seed", 1)
     assert "run: results of another run: differs in seed: 0 in the folder, 1 asked" in other.output
@@ -152,7 +161,16 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     assert judged.output.splitlines()[0] in again.output
     assert len(pd.read_csv(tables / "predictions.csv")) == 2
     assert pd.read_csv(tables / "confusion_matrix.csv")[["dark", "light"]].to_numpy().sum() == 2
-    assert "on 20 images" in run_command("evaluate", folder, "-m", output / "classifier.npz").output
+    judged = run_command("evaluate", folder, "-m", output / "classifier.npz", "--views", "8")
+    assert "classifier.npz: trained with --augment mirror, which allows --views up to 2" in (
+        judged.output
+    )
+    # As if the run had not ended: its best epoch is what classifier.npz would be.
+    (output / "classifier.npz").unlink()
+    judged = run_command("evaluate", folder, "-m", output, "--views", "all")
+    assert judged.exit_code == 0, judged.output
+    assert "best.npz: the run has stored no classifier.npz yet" in judged.output
+    assert "on 20 images" in judged.output
     (tmp_path / "train.csv").write_bytes(kept.replace(b",test", b",train"))
     judged = run_command("evaluate", folder, "-m", output, "--split", tmp_path / "train.csv")
     assert "train.csv: expected test images, found only train, validation" in judged.output
@@ -174,6 +192,74 @@ def test_crossval_command(folder, weights, tmp_path):
     assert len(pd.read_csv(output / "folds.csv")) == 2
 
 
+def test_what_differs_is_said_before_an_image_is_read(weights, tmp_path):
+    recipe, absent = RECIPES["recommended"], tmp_path / "no folder at all"
+    output, folds = tmp_path / "run", tmp_path / "folds"
+    for folder in (output, folds):
+        folder.mkdir()
+    settings = settings_of([recipe], 0, 4096, weights)
+    facts = {"settings": {"recipe": recipe._asdict(), "seed": 0}, "history": [{}]}
+    arrays = {name: np.array(json.dumps(fact)) for name, fact in facts.items()}
+    np.savez(output / "checkpoint.npz", **arrays)
+    row = settings | {"recipes": json.dumps(settings["recipes"]), "k": 5}
+    pd.DataFrame([row]).to_csv(folds / "folds.csv", index=False)
+    for command, results in (("finetune", output), ("crossval", folds)):
+        options = [command, absent, "-o", results, "--weights", weights]
+        for more, line in (
+            (["--class-weights", "balanced"], "class_weights none in the folder, balanced asked"),
+            (["--seed", 1], "differs in seed: 0 in the folder, 1 asked"),
+            (["--augment", "none"], "differs in augment: aerial in the folder, none asked"),
+            ([], f"{absent}: expected a folder"),  # what is the same goes on
+        ):
+            result = run_command(*options, *more)
+            assert result.exit_code == 1
+            assert line in result.output
+
+
+@pytest.mark.usefixtures("tiny")
+def test_no_run_begins_in_a_folder_where_another_is_at_work(folder, tmp_path):
+    images, features = read_folder(folder), noise_features([0, 1] * 10)
+    busy, done, held = tmp_path / "busy", threading.Event(), threading.Event()
+
+    def other():
+        with run_lock(busy):
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait(60)
+    try:
+        for run in (
+            lambda: runs.train_classifier(images, busy, RECIPE),
+            lambda: runs.finetune(small_network(), features, features, RECIPE, busy),
+            lambda: cross_validation.crossval(features, RECIPE, k=2, folder=busy),
+        ):
+            with pytest.raises(InputError, match="busy: another run is working in this folder"):
+                run()
+        assert [path.name for path in busy.iterdir()] == [".lock"]
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_unequal_classes_are_judged_by_class_in_every_fold(capsys):
+    features = noise_features([0] * 12 + [1] * 6)
+    recipe = RECIPE._replace(class_weights="balanced", epochs=1)
+    folds, predictions = cross_validation.crossval(
+        features, recipe, k=2, views=2, augment="mirror", progress=True
+    )
+    right = predictions["true"] == predictions["predicted"]
+    for fold, row in folds.iterrows():
+        mine = predictions["fold"] == fold
+        by_class = right[mine].groupby(predictions["true"][mine]).mean()
+        assert row["balanced_accuracy_2"] == pytest.approx(by_class.mean())
+    said = capsys.readouterr().out
+    assert said.count("augment mirror: ") == 1
+    assert said.count("class weights balanced: training classes of ") == 1
+
+
 def test_a_users_mistake_gets_a_line_and_no_traceback(folder, weights, tmp_path, monkeypatch):
     monkeypatch.setenv("ALEXNET_DATA", str(tmp_path / "empty"))
     (tmp_path / "text.png").write_text("no image")
@@ -187,7 +273,7 @@ def test_a_users_mistake_gets_a_line_and_no_traceback(folder, weights, tmp_path,
         (["predict", "-m", weights, next((folder / "dark").iterdir())], "any.npz: expected a clas"),
         (["evaluate", folder], "expected folders of the model's classes, agricultural"),
         (["predict", "-m", cut, next((folder / "dark").iterdir())], "cut.npz: expected a clas"),
-        (["predict", "-m", tmp_path, tmp_path / "text.png"], "text.png"),
+        (["predict", tmp_path / "text.png"], "text.png"),
         (["predict", "-m", tmp_path, tmp_path / "absent.png"], "absent.png"),
     ):
         result = run_command(*arguments)

@@ -23,6 +23,7 @@ from alexnet_lib.caffe.schema import (
     NetParameter,
     message,
 )
+from alexnet_lib.caffe.wire import encode_record
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import data_directory
 from alexnet_lib.port.network import RULES
@@ -518,6 +519,14 @@ def test_weights_alone_say_nothing(normal, tmp_path):
     (tmp_path / "swapped").write_text(DATA)
     with pytest.raises(CaffeModelError, match="this looks like a prototxt"):
         describe_caffemodel(tmp_path / "swapped")
+
+
+def test_a_caffemodel_whose_descriptions_are_damaged_is_named(tmp_path):
+    path = tmp_path / "net.caffemodel"
+    cut_short = encode_record(106, b"\x08")  # convolution_param: a field without its value
+    path.write_bytes(encode_record(100, encode_record(1, b"conv") + cut_short))
+    with pytest.raises(CaffeModelError, match=r"net\.caffemodel: expected a network's description"):
+        describe_caffemodel(path)
 
 
 def test_caffemodel_of_countless_layers_is_refused(tmp_path):

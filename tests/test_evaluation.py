@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from sklearn import metrics
 from small import noise_features
 
 from alexnet_lib.finetuning.evaluation import Evaluation, evaluate, wilson_interval
@@ -110,3 +111,47 @@ def test_views_must_be_at_hand(model, features):
         evaluate(model, single, views=8)
     with pytest.raises(ValueError, match="views=4"):
         evaluate(model, features, views=4)
+
+
+def test_two_views_are_the_image_and_its_mirror_image(model, features):
+    head = keras.Model(model.get_layer("pool5").output, model.output)
+    each = [keras.ops.softmax(head(features.pool5(views=view))).numpy() for view in (0, 2)]
+    two = evaluate(model, features, views=2).probabilities
+    np.testing.assert_allclose(two, np.mean(each, axis=0), atol=1e-6)
+    np.testing.assert_array_equal(
+        two, evaluate(model, features.augmented("mirror"), views=2).probabilities
+    )
+    with pytest.raises(ValueError, match=r"of which 2 are at hand \(augment='mirror'\)"):
+        evaluate(model, features.augmented("mirror"), views=8)
+
+
+def test_classes_without_a_test_image_are_named_and_in_no_average(evaluation):
+    assert evaluation.absent == ()
+    classes, names = ("ant", "cat", "dog", "emu"), evaluation.names
+    wide = np.concatenate([np.full((6, 1), 0.05), evaluation.probabilities], axis=1)
+    wide[4, 0] = 0.99  # a dog is taken for the ant of which there is no image
+    few = Evaluation(evaluation.labels + 1, wide, classes, names)
+    assert few.absent == ("ant",)
+    report = few.report()
+    assert report.index.tolist() == [*classes, "macro avg (3 of 4 classes)"]
+    assert report.loc["ant", "support"] == 0
+    theirs = metrics.precision_recall_fscore_support(
+        few.labels, few.predictions, labels=[1, 2, 3], average="macro"
+    )
+    assert report.iloc[-1].tolist() == pytest.approx([*theirs[:3], 6])
+    assert any("no test image of ant" in line for line in few.remarks())
+    assert few.balanced_accuracy == pytest.approx((2 / 3 + 0 + 1) / 3)
+
+
+def test_what_unequal_classes_need_is_said(evaluation):
+    lines = evaluation.remarks()
+    assert lines == ["balanced accuracy 72.22%, the mean of the classes' recalls"]
+    assert evaluation.balanced_accuracy == pytest.approx(
+        metrics.balanced_accuracy_score(evaluation.labels, evaluation.predictions)
+    )
+    never = evaluation._replace(probabilities=np.eye(3)[np.zeros(6, int)])
+    assert "never predicted: dog, emu" in never.remarks()[-1]
+    equal = never._replace(
+        labels=np.array([0, 0, 1, 1, 2, 2]), probabilities=np.eye(3)[[0, 1, 2] * 2]
+    )
+    assert equal.remarks() == []

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from small import noise_features
+from small import noise_features, small_network, write_pictures
 
 from alexnet_lib.images.features import (
     compute_features,
@@ -88,3 +88,27 @@ def test_carried_features_agree_with_images_and_weights(ucmerced, trained):
     assert np.corrcoef(turned.pool5([0], 0).ravel(), turned.pool5([0], 5).ravel())[0, 1] < 0.99
     with pytest.raises(ValueError, match="views must be 1 or 8"):
         compute_features(model, subset, views=4)
+
+
+def test_fewer_views_are_those_of_fewer_flips(tmp_path):
+    images = read_folder(write_pictures(tmp_path / "pictures", per_class=2, side=50))
+    model = small_network()
+    eight, two, one = (
+        compute_features(model, images, views, progress=False) for views in (8, 2, 1)
+    )
+    assert [each.augment for each in (eight, two, one)] == ["aerial", "mirror", "none"]
+    np.testing.assert_allclose(two.pool5(), one.pool5(), atol=0.02 * one.pool5().max())
+    for some, numbers in ((eight.augmented("mirror"), [0, 2]), (eight.augmented("none"), [0])):
+        np.testing.assert_array_equal(some.codes, eight.codes[numbers])
+        assert np.shares_memory(some.codes, eight.codes)
+    np.testing.assert_allclose(
+        two.pool5(views=1), eight.pool5(views=2), atol=0.02 * two.pool5().max()
+    )
+    for features, numbers in ((eight, [0, 2]), (two, [0, 1])):
+        (views,) = features.view_batches(9, views=2)
+        expected = [features.pool5(views=number) for number in numbers]
+        np.testing.assert_array_equal(views, expected)
+    with pytest.raises(ValueError, match=r"augment='aerial' needs features in 8 views, .* in 2"):
+        two.augmented("aerial")
+    with pytest.raises(ValueError, match=r"1, 2 or 8\. Received: views=4"):
+        compute_features(model, images, 4)

@@ -9,10 +9,14 @@ import cv2
 import numpy as np
 import pytest
 from running import run_command
-from small import deal, write_noise
+from small import deal, small_network, write_noise
 
-from alexnet_lib.finetuning import runs
+from alexnet_lib.finetuning import classifier, evaluation, runs
+from alexnet_lib.images import folder as module
+from alexnet_lib.images.batches import image_dataset
+from alexnet_lib.images.features import compute_features
 from alexnet_lib.images.folder import duplicate_groups, find_ucmerced, read_folder
+from alexnet_lib.images.records import write_records
 from alexnet_lib.images.splits import read_split, write_split
 
 
@@ -140,6 +144,7 @@ def copy_classes(source, *targets):
         (("train", "val", "test"), ("train", "validation", "test")),
         (("Training", "VALID", "testing"), ("train", "validation", "test")),
         (("TRAIN", "test"), ("train", "test")),
+        (("training_set", "Test images"), ("train", "test")),
         (("train", "validation"), ("train", "validation")),
     ],
 )
@@ -149,7 +154,7 @@ def test_folders_of_train_and_test_are_the_split(folder, tmp_path, names, subset
     images = read_folder(data)
     assert images.classes == ("a", "b", "c")
     assert len(images) == len(set(images.names)) == 9 * len(names)
-    assert images.names[0] == f"{sorted(names)[0]}/a/a0"
+    assert images.names[0] == f"{min(names)}/a/a0"
     for name, file, label, subset in zip(
         images.names, images.files, images.labels, images.given, strict=True
     ):
@@ -319,7 +324,7 @@ def test_a_run_takes_the_folders_own_split(folder, tmp_path, monkeypatch, capsys
     assert "(split 50/25/25)" in capsys.readouterr().out
 
     shutil.copy(data / "val" / "a" / "a1.png", data / "train" / "b" / "copy.png")
-    with pytest.warns(UserWarning, match=r"1 images have .* train/b/copy \(\w+\) = val/a/a1 \("):
+    with pytest.warns(UserWarning, match=r"1 time\(s\) .* train/b/copy \(\w+\) = val/a/a1 \("):
         deal(read_folder(data), tmp_path / "4", monkeypatch)
     shutil.rmtree(data / "val" / "c")
     with pytest.warns(UserWarning, match="no test image of c"):
@@ -341,13 +346,72 @@ def test_classes_too_small_to_be_tested_are_named(folder, tmp_path, monkeypatch)
     ]
 
 
+def test_evaluate_takes_the_folders_own_test_images(folder, tmp_path, monkeypatch):
+    """A class that the test lacks keeps its number; a list is judged as a whole."""
+    tested = []
+
+    def judge(weights, images, views):
+        tested.append((images.names, images.labels.tolist(), images.classes, images.white))
+        probabilities = np.eye(4, dtype=np.float32)[images.labels]
+        return evaluation.Evaluation(images.labels, probabilities, images.classes, images.names)
+
+    classes = ("a", "aa", "b", "c")
+    monkeypatch.setattr(classifier, "find_classifier", lambda path: (path, None))
+    monkeypatch.setattr(classifier, "read_classifier", lambda _: ({}, classes))
+    monkeypatch.setattr(classifier, "classifier_augmentation", lambda _: "none")
+    monkeypatch.setattr(classifier, "classifier_white", lambda _: 4095)
+    monkeypatch.setattr(evaluation, "evaluate_files", judge)
+    monkeypatch.setattr(module, "read_image", lambda path, white=None: cv2.imread(str(path)))
+    data = tmp_path / "whole"
+    copy_classes(folder, data / "train", data / "test", data / "val")
+    shutil.rmtree(data / "test" / "b")
+    (folder / "list.csv").write_text("file,class\na/a0.png,c\nb/b1.png,aa\n")
+    arguments = ("-m", folder / "a" / "a0.png")
+    result = run_command("evaluate", data, *arguments)
+    assert result.exit_code == 0, result.output
+    assert "only its test images are taken" in result.output
+    names = tuple(f"test/{name}/{name}{i}" for name in "ac" for i in range(3))
+    assert tested.pop() == (names, [0, 0, 0, 3, 3, 3], classes, 4095)
+    (data / "test").rename(tmp_path / "test")
+    assert "only its validation images" in run_command("evaluate", data, *arguments).output
+    assert len(tested.pop()[0]) == 9
+    arguments = (*arguments, "-o", folder / "tables", "--white", 1023)
+    result = run_command("evaluate", folder / "list.csv", *arguments)
+    assert tested.pop() == (("a/c/a0", "b/aa/b1"), [3, 1], classes, 1023)
+    assert (folder / "tables" / "predictions.csv").is_file()
+
+
+def test_whatever_reads_pixels_uses_the_images_white(folder, tmp_path, monkeypatch):
+    seen = []
+
+    def read(path, white=None):
+        seen.append(white)
+        return cv2.imread(str(path))
+
+    monkeypatch.setattr(module, "read_image", read)
+    images = read_folder(folder, white=4095).subset([0, 4, 8])
+    weights, _ = classifier.read_classifier()
+    for use in (
+        lambda: duplicate_groups(images),
+        lambda: list(image_dataset(images)),
+        lambda: list(images.view_batches(2, 2)),
+        lambda: write_records(tmp_path, images, shards=1),
+        lambda: evaluation.evaluate_files(weights, images),
+    ):
+        seen.clear()
+        use()
+        assert seen == [4095] * 3
+    assert compute_features(small_network(), images, progress=False).white == 4095
+    assert read_folder(folder).white is None
+
+
 def test_duplicates_are_of_pixels(folder):
     """A copy in another format is a duplicate; the same bytes in another shape are not."""
     pixels = cv2.imread(str(folder / "a" / "a1.png"))
     cv2.imwrite(str(folder / "c" / "copy.tif"), pixels)
     cv2.imwrite(str(folder / "a" / "a9.png"), pixels)
     cv2.imwrite(str(folder / "c" / "turned.png"), pixels.reshape(30, 20, 3))
-    pixels[3, 4, 1] ^= 1
+    pixels[-1, -1, -1] ^= 1
     cv2.imwrite(str(folder / "c" / "almost.png"), pixels)
     images = read_folder(folder)
     groups = duplicate_groups(images)

@@ -8,8 +8,10 @@ import sys
 import time
 
 import pytest
+from running import run_command
 
-from alexnet_lib.finetuning.launch import WorkerFailed, run_workers
+from alexnet_lib.errors import InputError
+from alexnet_lib.finetuning.launch import WorkerFailed, check_tf_config, run_workers
 
 SAY = "import json, os, sys; c = json.loads(os.environ['TF_CONFIG']); i = c['task']['index']; "
 
@@ -78,3 +80,47 @@ def test_the_command_line_starts_workers_and_shows_their_error(tmp_path):
     assert "failed with exit status 1" in result.stderr
     assert "no .caffemodel there. Run `python -m alexnet_lib fetch alexnet`" in result.stderr
     assert not (tmp_path / "x").exists()
+
+
+CLUSTER = {"worker": ["one:12345", "two:12345"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{'cluster': 1}", "not JSON: Expecting property name"),
+        ("cluster", "not JSON: Expecting value"),
+        ("[]", "not a JSON object"),
+        ({"task": {"type": "worker", "index": 0}}, "no object 'cluster'"),
+        ({"cluster": CLUSTER}, "no object 'task'"),
+        ({"cluster": CLUSTER, "task": 0}, "no object 'task'"),
+        ({"cluster": ["one:1"], "task": {}}, "no object 'cluster'"),
+        ({"cluster": {"worker": "one:1"}, "task": {}}, "cluster['worker'] is not a list of addr"),
+        ({"cluster": {"worker": ["one"]}, "task": {}}, "cluster['worker'] is not a list of addr"),
+        ({"cluster": {"worker": []}, "task": {}}, "cluster['worker'] is not a list of addr"),
+        ({"cluster": CLUSTER, "task": {"index": 0}}, "task['type'] is None"),
+        ({"cluster": CLUSTER, "task": {"type": "chief", "index": 0}}, "task['type'] is 'chief'"),
+        *(
+            ({"cluster": CLUSTER, "task": {"type": "worker", "index": index}}, "task['index'] is ")
+            for index in (None, 2, -1, True, "one", 0.0)
+        ),
+    ],
+    ids=str,
+)
+def test_a_broken_tf_config_is_named_with_an_example(text, problem, monkeypatch, tmp_path):
+    monkeypatch.setenv("TF_CONFIG", text if isinstance(text, str) else json.dumps(text))
+    with pytest.raises(InputError) as caught:
+        check_tf_config()
+    assert str(caught.value).startswith(f"TF_CONFIG: {problem}")
+    assert '"task": {"type": "worker", "index": 0}}' in str(caught.value)
+    # The command says so before it looks for anything else.
+    assert "Error: TF_CONFIG: " in run_command("finetune", "-o", tmp_path / "x").output
+
+
+def test_a_good_tf_config_is_taken(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert check_tf_config() is None
+    for index in (1, "1"):  # TensorFlow takes both
+        config = {"cluster": CLUSTER, "task": {"type": "worker", "index": index}}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        assert check_tf_config() == config

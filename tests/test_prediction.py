@@ -15,12 +15,13 @@ from small import write_image
 from alexnet_lib import files
 from alexnet_lib.caffe.caffemodel import write_caffemodel
 from alexnet_lib.errors import InputError
-from alexnet_lib.finetuning import prediction
+from alexnet_lib.finetuning import classifier, prediction
 from alexnet_lib.finetuning.classifier import load_classifier, read_classifier
 from alexnet_lib.finetuning.evaluation import evaluate, evaluate_files
 from alexnet_lib.finetuning.prediction import classify
 from alexnet_lib.images.folder import read_folder
-from alexnet_lib.images.preprocessing import preprocess_input, read_image
+from alexnet_lib.images.preprocessing import preprocess_input
+from alexnet_lib.images.reading import read_image
 from alexnet_lib.port.alexnet import AlexNet
 from alexnet_lib.port.inference import check_weights, convolutional_features, probabilities
 from alexnet_lib.port.layouts import save_npz
@@ -99,17 +100,17 @@ def test_images_are_not_held_in_memory(pictures, monkeypatch):
     assert len(seen) <= 4
 
 
-def test_eight_views_and_keras_evaluation_agree(pictures, tmp_path):
+def test_evaluation_in_any_views_agrees_with_keras(pictures, tmp_path):
     for path in pictures.iterdir():
         (tmp_path / path.stem).mkdir()
         os.link(path, tmp_path / path.stem / path.name)
-    images = read_folder(tmp_path)
+    images = read_folder(tmp_path).augmented("aerial")
     model, (weights, _) = load_classifier().model, read_classifier()
-    for views in (1, 8):
+    for views in (1, 2, 8):
         expected, got = evaluate(model, images, views), evaluate_files(weights, images, views)
         np.testing.assert_allclose(got.probabilities, expected.probabilities, rtol=0, atol=1e-5)
         assert (got.names, got.classes) == (expected.names, expected.classes)
-    with pytest.raises(InputError, match="views must be 1 or 8"):
+    with pytest.raises(InputError, match="views must be 1, 2 or 8"):
         evaluate_files(weights, images, 3)
     (images.folder / images.files[0]).write_text("no longer an image")
     with pytest.raises(InputError, match="expected an image file"):
@@ -154,10 +155,10 @@ def test_a_process_prints_the_answer_alone(pictures, tmp_path):
     assert first == str(pictures / "river.webp")
     assert float(answer.split("%")[0]) > 0
     assert answer.split()[-1] in read_classifier()[1]
-    assert second == rf"{tmp_path}/caf\udce9.png"
+    assert second == rf"{tmp_path}/caf\xe9.png"
     table = process("predict", "--csv", "-", os.fsdecode(odd))
     assert (table.returncode, table.stderr) == (0, b"")
-    assert rb"caf\udce9.png,1," in table.stdout
+    assert rb"caf\xe9.png,1," in table.stdout
 
 
 def test_a_closed_pipe_ends_quietly(pictures):
@@ -193,7 +194,8 @@ def test_a_folder_stands_for_its_images(pictures, tmp_path):
     write_image(tmp_path / "deep" / "er" / "a\nb.png", draw_scene("river", 0))
     write_image(tmp_path / "plain", draw_scene("river", 1))
     write_image(tmp_path / ".hidden.png", draw_scene("river", 2))
-    (tmp_path / "labels.txt").write_text("a list")
+    for name in ("labels.txt", "Thumbs.db", "deep/desktop.ini", "deep/._a.jpg"):
+        (tmp_path / name).write_text("no image")
     result = run_command("predict", tmp_path, "--top", 1)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines()[::2] == [rf"{tmp_path}/deep/er/a\nb.png", f"{tmp_path}/plain"]
@@ -281,10 +283,11 @@ def test_neither_help_nor_a_mistake_loads_what_takes_long(tmp_path):
         for name in ("finetune", "crossval"):
             status, shown = run(name, nowhere, "-o", f"{folder}/run", "--weights", weights)
             assert (status, nowhere in shown) == (1, True), shown
+        status, shown = run("predict", nowhere)
+        assert (status, nowhere in shown) == (1, True)
         print("light:", loaded("numpy", "cv2", *slow))
         for arguments, said in (
             (("predict", text), "text.png"),
-            (("predict", nowhere), nowhere),
             (("predict", "-m", folder, text), "classifier.npz"),
             (("predict", "-m", weights, text), "some.caffemodel"),
             (("evaluate", nowhere), nowhere),
@@ -304,3 +307,17 @@ def test_neither_help_nor_a_mistake_loads_what_takes_long(tmp_path):
         PYTHONPATH=str(ROOT),
     )
     assert written.splitlines() == ["light: []", "whole: []"], written
+
+
+def test_predict_reads_with_the_classifiers_white(pictures, monkeypatch):
+    seen = []
+
+    def answer(weights, files, mean, read):
+        seen.append(read.keywords["white"])
+        return iter([(path, np.zeros(21)) for path in files])
+
+    monkeypatch.setattr(prediction, "classify", answer)
+    monkeypatch.setattr(classifier, "classifier_white", lambda _: 4095.0)
+    assert run_command("predict", pictures).exit_code == 0
+    assert run_command("predict", pictures, "--white", 1.0).exit_code == 0
+    assert seen == [4095, 1]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alexnet_lib.images.folder import duplicate_groups, read_folder
-from alexnet_lib.images.preprocessing import read_image
+from alexnet_lib.images.reading import read_image
 from alexnet_lib.images.splits import read_split
 from alexnet_lib.teaching.scenes import DRAW, draw_scene, write_scenes
 

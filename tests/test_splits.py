@@ -12,7 +12,9 @@ from alexnet_lib.images.splits import (
     SUBSETS,
     UCMERCED_SPLIT,
     apply_split,
+    fill_split,
     k_folds,
+    match_split,
     read_split,
     split,
     write_split,
@@ -133,6 +135,9 @@ def test_small_classes_take_turns():
         (lambda: split([0, 1] * 9, fractions=(0.8, 0.1)), "three numbers that sum to 1"),
         (lambda: split([0, 1] * 9, fractions=(0.8, 0.1, 0.2)), "three numbers that sum to 1"),
         (lambda: split([0, 1] * 9, fractions=(1.1, -0.1, 0)), "three numbers that sum to 1"),
+        (lambda: split([0, 1] * 9, fractions="abc"), "three numbers that sum to 1"),
+        (lambda: split([0, 1] * 9, fractions=0.8), "three numbers that sum to 1"),
+        (lambda: split([0, 1] * 9, fractions=(0.8, 0.1, float("nan"))), "three numbers that sum"),
         (lambda: split([]), r"at least one\. Received: shapes \(0,\)"),
         (lambda: split([0, 0, 1], groups=[1, 2]), r"shapes \(3,\) and \(2,\)"),
         (lambda: split([0, 0, 1, 1]), "'validation' would be empty: .* of 4 images"),
@@ -174,6 +179,75 @@ def test_a_split_that_fails_to_be_written_leaves_the_old_one(tmp_path):
 def test_a_spreadsheets_csv_is_read(tmp_path):
     (tmp_path / "split.csv").write_bytes(b"\xef\xbb\xbffile,class,subset\r\na/1,a,test\r\n")
     assert read_split(tmp_path / "split.csv") == {"a/1": "test"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"file,class,subset\na/1,a,test\nb/2.5,b,train\n",
+        b"\xef\xbb\xbfSplit;Class;File\r\nTESTING;a;a/1.JPG\r\n;;\r\nTrain;b;b/2.5.webp\r\n",
+        b"label,filename,set\na,1.tif,test\nb,2.5,training\n",
+        b"path\tsubset\n./a\\1.png\ttest\nb\\2.5.png\ttrain\n",
+        b'"image" , "partition"\n"a/1.jpeg",test \n"b/2.5.jpeg", train\n'.replace(b'" , "', b'","'),
+        "file,subset\na/1,test\nb/2.5,train\n".encode("utf-16"),
+    ],
+)
+def test_a_split_may_be_spelt_in_many_ways(content, tmp_path):
+    (tmp_path / "split.csv").write_bytes(content)
+    images = SimpleNamespace(names=("a/1", "b/2.5"))
+    split = match_split(images, read_split(tmp_path / "split.csv"))
+    assert split == {"a/1": "test", "b/2.5": "train"}
+    assert apply_split(images, split)["test"].tolist() == [0]
+
+
+def test_the_same_image_in_two_spellings(tmp_path):
+    images = SimpleNamespace(names=("\u00e9/1", "a/1.5"))
+    decomposed = {"e\u0301/1": "test", "a/1.5": "train"}
+    assert match_split(images, decomposed) == {"\u00e9/1": "test", "a/1.5": "train"}
+    with pytest.raises(ValueError, match=r"names a/1\.5 twice, once as a/1\.5\.png"):
+        match_split(images, decomposed | {"a/1.5.png": "test"})
+    # A number is no extension: a/1.5 is another image than a/1.
+    with pytest.raises(ValueError, match=r"1 images that the split does not name: a/1\."):
+        match_split(SimpleNamespace(names=("a/1",)), {"a/1.5": "train"})
+
+
+def test_a_subset_that_is_not_given_is_made():
+    labels = np.repeat([0, 1, 2], 27)
+    given = np.where(np.arange(81) % 3 == 0, "test", "train")
+    groups = np.arange(81)
+    groups[5] = 4  # two training images
+    validated = 0
+    for seed in range(30):
+        parts, how = fill_split(given, labels, groups, seed)
+        assert ((parts == "test") == (given == "test")).all()
+        assert (table(labels, parts) == [9, 16, 2]).all()
+        assert parts[4] == parts[5]
+        validated += parts[4] == "validation"
+        assert "ninth" in how
+    assert 0 < validated < 30
+    np.testing.assert_array_equal(parts, fill_split(given, labels, groups, 29)[0])
+
+    held = np.where(given == "test", "validation", given)
+    same, how = fill_split(held, labels, groups, 29)
+    np.testing.assert_array_equal(same, parts)
+    assert "the validation images are the test" in how
+    whole = np.where(np.arange(81) % 9 == 0, "validation", given)
+    parts, how = fill_split(whole, labels)
+    np.testing.assert_array_equal(parts, whole)
+    assert how == "as given"
+
+
+@pytest.mark.parametrize("given", [["train"], ["test", "validation"], ["0", "1"], ["train", "0"]])
+def test_what_cannot_be_made_into_a_split(given):
+    with pytest.raises(ValueError, match="expected images for train and for validation or test"):
+        fill_split(given * 9, [0] * 9 * len(given))
+
+
+def test_names_in_deeper_folders_keep_their_class(tmp_path):
+    names = ["train/a/1", "lists/a\\b/1", "a\\b/1"]
+    write_split(tmp_path / "split.csv", names, ["train", "test", "test"])
+    assert "\ntrain/a/1,a,train\n" in (tmp_path / "split.csv").read_text()
+    assert list(read_split(tmp_path / "split.csv")) == names
 
 
 @pytest.mark.parametrize(

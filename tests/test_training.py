@@ -1,15 +1,22 @@
 """Fine-tuning trains what it says, keeps what is frozen, chooses by validation and resumes."""
 
+import dataclasses
+import json
+
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from small import small_features, small_network, write_pictures
+from sklearn import metrics
+from small import rare_features, small_features, small_network, write_arrows, write_pictures
 
+from alexnet_lib.finetuning.evaluation import evaluate
 from alexnet_lib.finetuning.recipes import CONVOLUTIONS, RECIPES, Recipe, learning_rate
+from alexnet_lib.finetuning.replicas import Replicas
 from alexnet_lib.finetuning.trainer import Trainer, TrainingDiverged
-from alexnet_lib.finetuning.training import finetune
+from alexnet_lib.finetuning.training import class_weights, finetune, remarks
+from alexnet_lib.images.features import compute_features
 from alexnet_lib.images.folder import read_folder
 from alexnet_lib.port.layouts import load_npz
 
@@ -61,19 +68,27 @@ def test_only_named_layers_change(subsets):
             assert all(same), layer.name
 
 
-@pytest.mark.parametrize("layers", [("fc6", "fc7", "fc8"), ("fc8",)], ids=str)
-def test_a_step_follows_the_gradient_of_loss_and_penalty(subsets, layers):
+@pytest.mark.parametrize(
+    ("layers", "weights"),
+    [(("fc6", "fc7", "fc8"), "none"), (("fc8",), "none"), (("fc8",), "balanced")],
+    ids=str,
+)
+def test_a_step_follows_the_gradient_of_loss_and_penalty(features, layers, weights):
     """The penalty's gradient is written out in the library; here the tape derives it."""
     recipe = RECIPE._replace(
         layers=layers, optimizer="sgd", learning_rate=0.1, l2=0.05, schedule="constant",
-        batch_size=40, epochs=1,
+        batch_size=40, epochs=1, class_weights=weights,
     )  # fmt: skip
+    # 30 images of one class and 10 of the other.
+    subsets = features.subset([*range(0, 60, 2), *range(1, 20, 2)]), features.subset(range(21, 60))
     expected, model = small_network(dropout=0), small_network(dropout=0)
     head = _head(expected)
     ((x, labels),) = subsets[0].batches(recipe.batch_size, training=True)
     trained = [expected.get_layer(name) for name in layers]
     with tf.GradientTape() as tape:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, head(x))
+        if weights == "balanced":
+            losses *= np.where(labels == 0, 40 / (2 * 30), 40 / (2 * 10))
         penalty = sum(tf.reduce_sum(layer.kernel**2) for layer in trained)
         objective = tf.reduce_mean(losses) + 0.05 * penalty
     variables = [weight.value for layer in trained for weight in layer.weights]
@@ -222,6 +237,7 @@ def test_all_layers_train_on_images(pictures):
         ({"layers": ("conv1", "fc8")}, "conv1 cannot train on features"),
         ({"optimizer": "adam"}, "Received: 'adam'"),
         ({"schedule": "step"}, "Received: 'step'"),
+        ({"class_weights": "rare"}, "one of none, balanced. Received: 'rare'"),
         ({"layers": ()}, r"needs layers .* Received: layers=\(\)"),
         ({"epochs": 0}, "epochs=0"),
         ({"batch_size": 0}, "batch_size=0"),
@@ -296,3 +312,131 @@ def test_a_subset_of_features_shares_their_codes(features):
     np.testing.assert_array_equal(some.pool5(), features.pool5([3]))
     (views,) = some.view_batches(4, views=8)
     np.testing.assert_array_equal(views[6], features.pool5([3], 6))
+
+
+def test_balanced_weights_find_the_rare_class():
+    """Sixty images and six: without weights nearly all are taken for the common class."""
+    features, recalls = rare_features(), {}
+    parts = [features.subset(part) for part in (range(66), range(66, 132), range(132, 252))]
+    for weights in ("none", "balanced"):
+        model = small_network(dropout=0)
+        recipe = Recipe(learning_rate=3e-4, batch_size=16, epochs=6, class_weights=weights)
+        history = finetune(model, *parts[:2], recipe, progress=False)
+        assert (history["val_balanced_accuracy"] < history["val_accuracy"]).any()
+        recalls[weights] = evaluate(model, parts[2]).report()["recall"][["a", "b"]]
+    assert recalls["none"]["b"] < 0.5
+    assert recalls["balanced"].min() > 0.7
+
+
+def test_weights_are_those_of_scikit_learn(features):
+    some = features.subset([0, 2, 4, 1])
+    assert class_weights(RECIPE, some) is None
+    balanced = RECIPE._replace(class_weights="balanced")
+    assert class_weights(balanced, some).tolist() == pytest.approx([4 / 6, 4 / 2])
+    wide = dataclasses.replace(some, classes=("a", "b", "c"))  # of c there is no image
+    assert class_weights(balanced, wide).tolist() == pytest.approx([4 / 6, 4 / 2, 0])
+    assert remarks(some, features, RECIPE) == [
+        "training classes of 1 to 3 images; --class-weights balanced lets all weigh the same"
+    ]
+    lines = remarks(wide, some, balanced)
+    assert "no training image of c: they cannot be learned" in lines
+    assert "class weights balanced: training classes of 1 to 3 images" in lines
+    assert "validation classes differ in size: the epoch is chosen by balanced accuracy" in lines
+    assert remarks(features, features, RECIPE) == []
+
+
+def test_the_epoch_is_chosen_by_balanced_accuracy_where_classes_differ(features, monkeypatch):
+    """Of what accuracy says, epoch 1 is best; of what it says of each class alike, epoch 2."""
+    measures = iter([(1.0, 0.5, 0.5), (1.0, 0.9, 0.6), (1.0, 0.8, 0.7), (1.0, 0.6, 0.6)])
+    seen = []
+
+    def measure(trainer, data):
+        seen.append(trainer.snapshot())
+        return next(measures)
+
+    monkeypatch.setattr(Trainer, "measure", measure)
+    model = small_network()
+    history = finetune(
+        model, features.subset(range(40)), features.subset([40, 41, 42]), RECIPE, progress=False
+    )
+    assert history["val_balanced_accuracy"].tolist() == [0.5, 0.6, 0.7, 0.6]
+    np.testing.assert_array_equal(model.get_layer("fc8").kernel, seen[2]["weight/0/2"])
+
+
+def test_balanced_accuracy_is_that_of_scikit_learn(features):
+    some, model = features.subset([*range(30), *range(31, 60, 2)]), small_network()
+    _, accuracy, balanced = Trainer(model, RECIPE, "pool5").measure(some)
+    result = evaluate(model, some)
+    assert accuracy == pytest.approx(metrics.accuracy_score(some.labels, result.predictions))
+    expected = metrics.balanced_accuracy_score(some.labels, result.predictions)
+    assert balanced == pytest.approx(expected)
+    assert balanced != pytest.approx(accuracy)
+
+
+def test_a_run_goes_on_to_more_epochs(subsets, tmp_path):
+    """Without a schedule that ends, as if all epochs had been asked for at once, to the bit."""
+    recipe = RECIPE._replace(schedule="exponential", epochs=3)
+    whole, longer = small_network(), small_network()
+    expected = finetune(whole, *subsets, recipe, progress=False)
+    finetune(small_network(), *subsets, recipe._replace(epochs=1), tmp_path, progress=False)
+    history = finetune(longer, *subsets, recipe, tmp_path, progress=False)
+    pd.testing.assert_frame_equal(history, expected, check_exact=True)
+    for ours, theirs in zip(longer.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(
+        ValueError, match=r"checkpoint\.npz: 3 epochs are trained, 2 asked\. Ask fo"
+    ):
+        finetune(longer, *subsets, recipe._replace(epochs=2), tmp_path, progress=False)
+
+
+def test_more_epochs_lay_the_schedule_anew(subsets, tmp_path, monkeypatch):
+    """The second epoch is the last of two, and no longer follows the last of one."""
+    monkeypatch.setattr(Replicas, "function", lambda replicas, step: lambda *_: (1.0, 0))
+    monkeypatch.setattr(Trainer, "measure", lambda trainer, data: (1.0, 0.5, 0.5))
+    for epochs in (1, 2):
+        recipe = RECIPE._replace(epochs=epochs)
+        history = finetune(small_network(), *subsets, recipe, tmp_path, progress=False)
+        last = learning_rate(recipe, epochs - 1 / 3, RECIPE.learning_rate)
+        assert history["learning_rate"].iloc[-1] == pytest.approx(last)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_taken_up(subsets, tmp_path):
+    """It had the recipe's values without names, and fewer of them, and no augmentation."""
+    recipe = RECIPE._replace(epochs=1)
+    finetune(small_network(), *subsets, recipe, tmp_path, progress=False)
+    path = tmp_path / "checkpoint.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    facts = json.loads(str(arrays["settings"]))
+    facts["recipe"] = list(facts["recipe"].values())[:-1]
+    del facts["augment"]
+    np.savez(path, **arrays | {"settings": np.array(json.dumps(facts))})
+    assert len(finetune(small_network(), *subsets, recipe, tmp_path, progress=False)) == 1
+    with pytest.raises(ValueError, match=r"recipe: l2 0\.0 in the folder, 1 asked"):
+        finetune(small_network(), *subsets, recipe._replace(l2=1), tmp_path, progress=False)
+
+
+def test_another_augmentation_is_another_run(subsets, tmp_path):
+    recipe = RECIPE._replace(epochs=1)
+    finetune(small_network(), *subsets, recipe, tmp_path, progress=False)
+    fewer = [each.augmented("mirror") for each in subsets]
+    with pytest.raises(ValueError, match="augment: aerial in the folder, mirror asked"):
+        finetune(small_network(), *fewer, recipe, tmp_path, progress=False)
+
+
+def test_arrows_are_learned_without_flips_alone(tmp_path):
+    """An arrow's mirror image is an arrow of the other class: with flips, one image has two."""
+    images = read_folder(write_arrows(tmp_path / "arrows"))
+    recipe = Recipe(learning_rate=1e-3, batch_size=8, epochs=10)
+    train, test = np.flatnonzero(np.arange(16) % 8 < 6), np.flatnonzero(np.arange(16) % 8 >= 6)
+    accuracies = {}
+    for augment in ("none", "mirror"):  # aerial views hold these two as well
+        model = small_network(dropout=0)
+        data = images.augmented(augment)
+        features = compute_features(model, data, data.views, progress=False)
+        shown = [{view.tobytes() for view in features.codes[:, i]} for i in (0, 8)]
+        assert bool(shown[0] & shown[1]) == (augment != "none")
+        finetune(model, features.subset(train), features.subset(train), recipe, progress=False)
+        accuracies[augment] = evaluate(model, features.subset(test), data.views).accuracy
+    assert accuracies["none"] == 1
+    assert accuracies["mirror"] <= 0.75

@@ -28,9 +28,9 @@ from alexnet_lib.caffe.wire import (
     encode_record,
     encode_varint,
 )
+from alexnet_lib.damaged import LOOKALIKES
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path
-from alexnet_lib.reading import LOOKALIKES
 
 __all__ = [
     "CaffeModelError", "read_caffemodel", "read_layer_records", "read_mean", "release_pages",

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 
 from alexnet_lib.caffe.wire import CaffeModelError
-from alexnet_lib.reading import read_dataset
+from alexnet_lib.damaged import read_dataset
 
 __all__ = ["read_hdf5"]
 

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from alexnet_lib.damaged import reading
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, write_csv
 from alexnet_lib.finetuning.classifier import Classifier, save_classifier
 from alexnet_lib.finetuning.settings import check_epochs, checkpoint_facts, differences
 from alexnet_lib.port.layouts import open_npz
-from alexnet_lib.reading import reading
 
 __all__ = ["Checkpoint"]
 
@@ -29,7 +29,7 @@ class Checkpoint:
         data: `Data` that it trains on; the weights are stored with its classes and augmentation.
     """
 
-    def __init__(self, folder, trainer, images="", keep_epochs=False, data=None):
+    def __init__(self, folder, trainer, images, keep_epochs, data):
         self.folder = None if folder is None else Path(folder)
         self.trainer, self.images, self.keep_epochs = trainer, images, keep_epochs
         self.data = data
@@ -47,6 +47,7 @@ class Checkpoint:
             "recipe": self.trainer.recipe._asdict(),
             "seed": self.trainer.seed,
             "images": self.images,
+            "augment": self.data.augment,
             "size of the head": sizes,
             "frozen weights": digest.hexdigest(),
         }
@@ -69,7 +70,7 @@ class Checkpoint:
             paths.append(self.folder / "epochs" / f"{row['epoch']:03d}.npz")
         for path in paths:
             classifier = Classifier(self.trainer.model, self.data.classes)
-            save_classifier(path, classifier, augment=self.data.augment)
+            save_classifier(path, classifier, augment=self.data.augment, white=self.data.white)
         write_csv(self.folder / "history.csv", pd.DataFrame(history))
         with tf.summary.create_file_writer(str(self.folder / "tensorboard")).as_default():
             for name in row.keys() - {"epoch"}:

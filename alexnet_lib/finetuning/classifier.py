@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Classifier",
     "classifier_augmentation",
+    "classifier_white",
     "find_classifier",
     "load_classifier",
     "read_classifier",
@@ -39,7 +40,7 @@ class Classifier(NamedTuple):
     classes: tuple[str, ...]
 
 
-def save_classifier(path, classifier, dtype="float32", augment=None):
+def save_classifier(path, classifier, dtype="float32", augment=None, white=None):
     """Store a classifier as an `.npz` without pickles; whole or not at all.
 
     Args:
@@ -48,6 +49,7 @@ def save_classifier(path, classifier, dtype="float32", augment=None):
         dtype: "float32", or "float16" for half the size; half precision keeps 11 bits of each
             weight.
         augment: with which it was trained, one of `AUGMENTATIONS`; None where that is unknown.
+        white: with which its images were read, as in `read_image`.
 
     Raises:
         ValueError: where names and outputs differ in number, or a weight is too large for `dtype`.
@@ -72,6 +74,8 @@ def save_classifier(path, classifier, dtype="float32", augment=None):
         augment = "none"  # its views are inside
     if augment is not None:
         more["augment"] = np.array(augment)
+    if white is not None:
+        more["white"] = np.array(float(white))
     save_npz(path, weights | more)
 
 
@@ -89,7 +93,9 @@ def read_classifier(path=UCMERCED_CLASSIFIER):
         ValueError: where the file is something else, or its parts disagree.
     """
     with open_npz(path, "a classifier of `finetune`") as file:
-        if "fc8/bias" in file and "classes" not in file:
+        if "fc8/bias" not in file:
+            raise KeyError("it lacks 'fc8/bias'")
+        if "classes" not in file:
             raise InputError(
                 "it has weights, but no array 'classes' with the names of their outputs. Take the "
                 "run's classifier.npz; `AlexNet` loads the weights alone"
@@ -136,6 +142,20 @@ def classifier_augmentation(path=UCMERCED_CLASSIFIER):
     """
     with open_npz(path, "a classifier of `finetune`") as file:
         return check_augmentation(str(file["augment"])) if "augment" in file else "aerial"
+
+
+def classifier_white(path=UCMERCED_CLASSIFIER):
+    """Return the value of white that a classifier's training images were read with, or None.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_classifier`.
+    """
+    with open_npz(path, "a classifier of `finetune`") as file:
+        if "white" not in file:
+            return None
+        if not (white := float(file["white"])) > 0:
+            raise InputError(f"white must be a number above 0, found {white}")
+        return white
 
 
 def find_classifier(path):

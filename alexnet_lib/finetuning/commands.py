@@ -51,8 +51,9 @@ _IMAGES = [
         help="Leave out what is no image and empty classes, with a warning that names them.",
     ),
     click.option(
-        "--white", type=click.IntRange(1),
-        help="The value of white in images of more than 8 bits, such as 4095 for 12 bits.",
+        "--white", type=click.FloatRange(min=0, min_open=True),
+        help="The value of white in images of more than 8 bits, such as 4095 for 12 bits; by "
+        "default of `evaluate`, that of the training.",
     ),
 ]  # fmt: skip
 
@@ -311,14 +312,18 @@ def evaluate(folder, skip_broken, white, model, split_file, views, output):
     \b
     Examples:
       python -m alexnet_lib evaluate
-      python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views 8
+      python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views all
     """  # noqa: D301 - click wants the character
-    from alexnet_lib.finetuning.classifier import classifier_augmentation, read_classifier
+    from alexnet_lib.finetuning.classifier import (
+        classifier_augmentation,
+        classifier_white,
+        read_classifier,
+    )
     from alexnet_lib.finetuning.settings import say
 
     model = classifier_file(model)
     weights, classes = read_classifier(model)
-    augment = classifier_augmentation(model)
+    augment, white = classifier_augmentation(model), white or classifier_white(model)
     if views != "all" and int(views) > AUGMENTATIONS[augment]:
         raise InputError(
             f"{model}: trained with --augment {augment}, which allows --views up to "

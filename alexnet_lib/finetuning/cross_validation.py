@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from alexnet_lib.damaged import reading
 from alexnet_lib.files import write_csv
 from alexnet_lib.finetuning.evaluation import check_views, evaluate
 from alexnet_lib.finetuning.recipes import stages_of
@@ -121,7 +122,10 @@ def _finished(folder, about):
         return [], []
     text = dict.fromkeys([*about, "image", "true", "predicted"], str)
     options = {"dtype": text, "keep_default_na": False}
-    folds = pd.read_csv(Path(folder, "folds.csv"), **options)
-    tables = pd.read_csv(Path(folder, "predictions.csv"), **options)
-    rows = folds.drop(columns=[name for name in about if name in folds]).to_dict("records")
-    return rows, [tables[tables["fold"] == row["fold"]] for row in rows]
+    with reading(Path(folder, "folds.csv"), "the folds of `crossval`"):
+        folds = pd.read_csv(Path(folder, "folds.csv"), **options)
+        rows = folds.drop(columns=[name for name in about if name in folds]).to_dict("records")
+        numbers = [row["fold"] for row in rows]
+    with reading(Path(folder, "predictions.csv"), "the predictions of `crossval`"):
+        tables = pd.read_csv(Path(folder, "predictions.csv"), **options)
+        return rows, [tables[tables["fold"] == number] for number in numbers]

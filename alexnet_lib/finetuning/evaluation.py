@@ -265,9 +265,7 @@ def evaluate_files(weights, images, views=1):
 
     check_views(images, views)
     probabilities = []
-    for _, result in classify(
-        weights, [images.folder / file for file in images.files], views=views
-    ):
+    for _, result in classify(weights, images.files, views=views, read=images.read):
         if isinstance(result, Exception):
             raise result
         probabilities.append(result)

@@ -1,6 +1,7 @@
 """The command predict. It loads nothing that it does not need: an answer takes half a second."""
 
 import csv
+import functools
 import io
 import re
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from alexnet_lib.errors import printable
 from alexnet_lib.files import UCMERCED_CLASSIFIER, atomic_path
 from alexnet_lib.port.commands import read_mean_option
 
@@ -40,10 +42,16 @@ def classifier_file(path):
     "--mean", help="What to subtract instead of ImageNet's mean: a .binaryproto, or B,G,R."
 )
 @click.option(
+    "--white",
+    type=click.FloatRange(min=0, min_open=True),
+    help="The value of white in images of more than 8 bits, such as 4095 for 12 bits; by default "
+    "that of the training.",
+)
+@click.option(
     "--csv", "table", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     help="Write a table of file, rank, class and probability instead of lines; - for stdout.",
 )  # fmt: skip
-def predict(images, model, imagenet, top, mean, table):
+def predict(images, model, imagenet, top, mean, white, table):
     """Name the most probable classes of IMAGES: files, or folders with their subfolders.
 
     Files that are not images are named on stderr, the others answered; the exit status is then 1.
@@ -57,28 +65,35 @@ def predict(images, model, imagenet, top, mean, table):
     """  # noqa: D301 - click wants the character
     if imagenet and model:
         raise click.UsageError("--imagenet and --model exclude each other.")
-    from alexnet_lib.finetuning.prediction import classify, image_files
-    from alexnet_lib.images.preprocessing import IMAGENET_MEAN
+    from alexnet_lib.images.image_files import image_files
 
-    mean = read_mean_option(mean) if mean else IMAGENET_MEAN
     files, errors = image_files(images)
     for error in errors:
         _report(error)
     failed = len(errors)
     if files:
-        weights, classes = _network(model, imagenet)
-        results = _with_bar(classify(weights, files, mean), len(files), table)
+        from alexnet_lib.finetuning.prediction import classify
+        from alexnet_lib.images.preprocessing import IMAGENET_MEAN
+        from alexnet_lib.images.reading import read_image
+
+        mean = read_mean_option(mean) if mean else IMAGENET_MEAN
+        weights, classes, known = _network(model, imagenet)
+        white = white or known
+        read = functools.partial(read_image, white=white) if white else read_image
+        results = classify(weights, files, mean, read=read)
+        results = _with_bar(results, len(files), table)
         failed += (_write_table if table else _write_lines)(results, classes, top, table)
     if failed:
         sys.exit(1)
 
 
 def _network(model, imagenet):
-    """Return the arrays and the classes of the network that the options name."""
-    from alexnet_lib.finetuning.classifier import read_classifier
+    """Return the arrays, the classes and the white of the network that the options name."""
+    from alexnet_lib.finetuning.classifier import classifier_white, read_classifier
 
     if not imagenet:
-        return read_classifier(classifier_file(model))
+        path = classifier_file(model)
+        return *read_classifier(path), classifier_white(path)
     from alexnet_lib.files import find_imagenet_weights, prefix_errors
     from alexnet_lib.port.alexnet_files import imagenet_classes, read_alexnet
     from alexnet_lib.port.inference import check_weights
@@ -87,7 +102,7 @@ def _network(model, imagenet):
     weights = read_alexnet(path)
     with prefix_errors(path):
         weights = check_weights(weights)
-    return weights, [names.split(",")[0] for _, names in imagenet_classes()]
+    return weights, [names.split(",")[0] for _, names in imagenet_classes()], None
 
 
 def _with_bar(results, total, table):
@@ -134,8 +149,7 @@ def _write_rows(write, results, classes, top):
     def rows(values):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(values)
-        # Names that are not UTF-8 must neither stop the table nor make it unreadable.
-        write(text.getvalue().encode("utf-8", "backslashreplace").decode())
+        write(printable(text.getvalue()))  # a name that is not UTF-8 would make it unreadable
 
     failed = 0
     rows([("file", "rank", "class", "probability")])
@@ -150,10 +164,8 @@ def _write_rows(write, results, classes, top):
 
 def _report(error, path=None):
     """Print one line about a file on stderr."""
-    text = str(error)
-    if path is not None and str(path) not in text:
-        text = f"{path}: {text}"
-    click.echo(f"Error: {_shown(text)}", err=True)
+    text, name = _shown(error), "" if path is None else _shown(path)
+    click.echo(f"Error: {text if name in text else f'{name}: {text}'}", err=True)
 
 
 def _print(text):
@@ -164,8 +176,9 @@ def _print(text):
 
 def _shown(text):
     """Return text on one line, with escapes for control characters and bytes that are no UTF-8."""
-    return re.sub(
-        "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]",
+    text = re.sub(
+        "[\x00-\x1f\x7f-\x9f\u2028\u2029]",
         lambda found: found[0].encode("unicode_escape").decode(),
         str(text),
     )
+    return printable(text)

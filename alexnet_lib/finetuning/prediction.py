@@ -2,75 +2,23 @@
 
 import collections
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from alexnet_lib.errors import AlexNetError, InputError
-from alexnet_lib.images.class_folders import visible
 from alexnet_lib.images.preprocessing import (
     IMAGENET_MEAN,
     fit_mean,
-    preprocess_input,
-    read_image,
+    resize_image,
 )
+from alexnet_lib.images.reading import read_image
 from alexnet_lib.port import inference
 
-__all__ = ["classify", "image_files", "images_of"]
+__all__ = ["classify"]
 
 BATCH = 32
-# Of a folder, files that are called an image or begin like one must be images.
-_CALLED_IMAGE = re.compile(
-    r"\.(jpe?g|jpe|png|tiff?|webp|bmp|dib|gif|jp2|avif|hei[cf]|p[bgpn]m|exr|hdr)$", re.IGNORECASE
-)
-_BEGINS_LIKE_ONE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP|....ftyp", re.DOTALL
-)
-
-
-def images_of(folder):
-    """Yield the paths of the images in a folder and its subfolders, in the order of their names.
-
-    Hidden files are left out, and so are those that neither are called nor begin like an image,
-    such as lists of labels; links to folders are not followed.
-    """
-    for path in visible(folder):
-        if path.is_dir():
-            if not path.is_symlink():
-                yield from images_of(path)
-        elif _CALLED_IMAGE.search(path.name) or _begins_like_image(path):
-            yield path
-
-
-def _begins_like_image(path):
-    try:
-        with open(path, "rb") as file:
-            return bool(_BEGINS_LIKE_ONE.match(file.read(12)))
-    except OSError:
-        return True  # and its error is reported
-
-
-def image_files(paths):
-    """Find the images that paths name: files, or all in folders.
-
-    Returns:
-        A list of files, and a list of errors for what is missing or empty.
-    """
-    files, errors = [], []
-    for path in map(Path, paths):
-        try:
-            found = list(images_of(path)) if path.is_dir() else [path]
-            if not found:
-                raise InputError(f"{path}: no images in this folder")
-            os.stat(path)
-        except (AlexNetError, OSError) as error:
-            errors.append(error)
-        else:
-            files += found
-    return files, errors
 
 
 def classify(weights, files, mean=IMAGENET_MEAN, views=1, read=read_image):
@@ -104,7 +52,8 @@ def classify(weights, files, mean=IMAGENET_MEAN, views=1, read=read_image):
 
     def features(path):
         try:
-            image = preprocess_input(read(path), "stretch", mean=mean, size=size)[0]
+            pixels = resize_image(read(path), "stretch", size)
+            image = pixels.astype(np.float32) - fitted
         except (AlexNetError, OSError) as error:
             return error
         turned = inference.some_views(image, views)

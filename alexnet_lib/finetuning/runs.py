@@ -45,7 +45,7 @@ __all__ = ["data_of_stages", "fresh_model", "train_classifier", "train_stages"]
 AUGMENTED = {
     "none": "augment none: images are shown as they are",
     "mirror": "augment mirror: images are shown left-right too. Take --augment none if left and "
-    "right differ, as in arrows or text",
+    "right differ, as in arrows or text; --augment aerial for images from above",
     "aerial": "augment aerial: images are shown in all flips and rotations. Take --augment mirror "
     "if up and down differ, --augment none if left and right do too, as in arrows or text",
 }
@@ -200,6 +200,8 @@ def train_classifier(
     about = {"augment": images.augment, "white": images.white or "", "classes": images.classes}
     if stages[-1].closed_form and replicas.shard[1] > 1:
         raise InputError("a readout is fitted in one process; unset TF_CONFIG")
+    if isinstance(split_by, (tuple, list)):
+        about["fractions"] = split_by
     settings = settings_of(stages, seed, fc_units, weights, **about)
     check_run(folder, settings)
     subset_of, how = _split(images, split_by, seed)
@@ -208,8 +210,8 @@ def train_classifier(
         path = folder / "split.csv"
         if path.exists() and read_split(path) != subset_of:
             raise InputError(
-                f"{path}: split of another run, with other images or another seed. Choose another "
-                "folder, or remove this one to start anew"
+                f"{path}: split of another run, with other images, fractions or another seed. "
+                "Choose another folder, or remove this one to start anew"
             )
         if replicas.chief:
             write_settings(folder, settings)
@@ -230,7 +232,7 @@ def train_classifier(
         if not replicas.chief:
             return None
         classifier = Classifier(model, images.classes)
-        save_classifier(folder / "classifier.npz", classifier, dtype, images.augment)
+        save_classifier(folder / "classifier.npz", classifier, dtype, images.augment, images.white)
         return evaluate(model, sources[-1].subset(part["test"]))
 
 

@@ -1,13 +1,13 @@
-"""A run's settings: stored at its start, compared before minutes are spent; one run a folder."""
+"""A run's settings: stored at its start, compared before minutes are spent; one run a folder.
+
+Mistakes are said at once, so what takes long to import is imported where it is needed.
+"""
 
 import contextlib
 import json
 from pathlib import Path
 
-import pandas as pd
-from filelock import FileLock, Timeout
-from tqdm import tqdm
-
+from alexnet_lib.damaged import reading
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path, checksum, versions
 from alexnet_lib.finetuning.recipes import Recipe
@@ -49,8 +49,7 @@ def differences(found, asked, epochs=False):
         asked: the same of a new run. Of recipes the last ones are compared, field by field.
         epochs: compare the recipes' epochs too; a run may get more.
     """
-    found, asked = FORMERLY | found, json.loads(json.dumps(asked))
-    lines = []
+    asked, lines = json.loads(json.dumps(asked)), []
     for name in asked.keys() & found.keys():
         old, new = found[name], asked[name]
         if name == "recipes":
@@ -121,7 +120,7 @@ def check_run(folder, asked):
             if not lines:
                 check_epochs(path, len(history), recipe["epochs"])
     if trained:
-        lines += differences(_stored(folder), asked)
+        lines += differences(FORMERLY | _stored(folder), asked)
     if lines:
         raise InputError(
             f"{folder}: results of another run: differs in {'; '.join(dict.fromkeys(lines))}. "
@@ -134,12 +133,10 @@ def _stored(folder):
     path = Path(folder, "settings.json")
     if not path.exists():
         return {}
-    try:
+    with reading(path, "the settings of a run as JSON"):
         found = json.loads(path.read_text("utf-8"))
         if not isinstance(found, dict) or not isinstance(found.get("recipes", [{}])[-1], dict):
             raise ValueError("another kind of content")
-    except (ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{path}: expected the settings of a run as JSON: {error}") from error
     return found
 
 
@@ -148,9 +145,12 @@ def write_settings(folder, settings):
     stored, path = _stored(folder), Path(folder, "settings.json")
     plans, history = stored.get("earlier_plans", []), Path(folder, "history.csv")
     if stored.get("recipes") and history.exists():
+        import pandas as pd
+
         was = stored["recipes"][-1].get("epochs")
         if was != settings["recipes"][-1]["epochs"]:
-            plans = [*plans, {"epochs": was, "trained": len(pd.read_csv(history))}]
+            with reading(history, "the history of a run"):
+                plans = [*plans, {"epochs": was, "trained": len(pd.read_csv(history))}]
     settings = settings | ({"earlier_plans": plans} if plans else {})
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
@@ -169,7 +169,10 @@ def check_folds(folder, asked):
     path = Path(folder, "folds.csv")
     if not path.exists():
         return None
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    import pandas as pd
+
+    with reading(path, "the folds of `crossval`"):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     # The checksum says more of the weights than their file's name.
     asked = {name: value for name, value in asked.items() if name != "weights"}
     texts = {name: value if name == "recipes" else str(value) for name, value in asked.items()}
@@ -177,7 +180,7 @@ def check_folds(folder, asked):
     for found in table[[name for name in texts if name in table]].to_dict("records"):
         try:
             found["recipes"] = json.loads(found["recipes"])
-            lines += differences(found, texts, epochs=True)
+            lines += differences(FORMERLY | found, texts, epochs=True)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: expected recipes as JSON: {error}") from error
     if lines:
@@ -197,6 +200,8 @@ def run_lock(folder):
     Raises:
         InputError: where another run works in the folder.
     """
+    from filelock import FileLock, Timeout
+
     Path(folder).mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(folder, ".lock").resolve(), is_singleton=True)
     try:
@@ -214,4 +219,6 @@ def run_lock(folder):
 
 def say(line):
     """Print a line of a run, above its progress bars."""
+    from tqdm import tqdm
+
     tqdm.write(str(line))

@@ -21,7 +21,7 @@ from alexnet_lib.files import data_directory, in_threads
 from alexnet_lib.images.class_folders import find_images
 from alexnet_lib.images.data import AUGMENTATIONS, check_augmentation, default_augmentation
 from alexnet_lib.images.listing import read_list
-from alexnet_lib.images.preprocessing import read_image
+from alexnet_lib.images.reading import read_image
 from alexnet_lib.port.architecture import INPUT_SIZE
 
 __all__ = ["Images", "duplicate_groups", "find_ucmerced", "read_folder"]

@@ -58,7 +58,7 @@ class Found(NamedTuple):
 
 def subset_of(word):
     """Return "train", "validation" or "test" for any usual word of it, in any case, else None."""
-    word = word.strip().lower()
+    word = re.sub(r"[\W_]*(set|data|images)$", "", word.strip().lower())  # such as training_set
     return next((subset for subset, words in _WORDS.items() if word in words), None)
 
 
@@ -142,7 +142,7 @@ def _caffe_rows(path):
         if len(parts) != 2:
             raise InputError(
                 f"line {line}: expected a path, a blank and a label, or in line 1 the header of a "
-                f"CSV such as file,class,subset. Found {text[:80]!r}"
+                f"CSV such as file,class,subset. Found {text.strip()[:80]!r}"
             )
         rows.append((line, {"file": parts[0].strip(), "class": parts[1].strip()}))
     return rows

@@ -1,12 +1,17 @@
 """Preprocessing for AlexNet: BGR, pixels 0-255, 227x227, ImageNet's mean subtracted."""
 
+import os
+import sys
+
 import cv2
 import numpy as np
+import PIL.Image
 
 from alexnet_lib.errors import InputError
+from alexnet_lib.images.reading import image_pixels
 from alexnet_lib.port.architecture import INPUT_SIZE
 
-__all__ = ["IMAGENET_MEAN", "RESIZES", "preprocess_input", "read_image", "resize_image"]
+__all__ = ["IMAGENET_MEAN", "RESIZES", "preprocess_input", "resize_image"]
 
 #: ImageNet's mean colour, 0-255, in the order blue, green, red (BVLC/caffe, ilsvrc12).
 IMAGENET_MEAN = np.array([104.00699, 116.66877, 122.67891], np.float32)
@@ -15,81 +20,136 @@ SHORT_SIDE = 256
 RESIZES = ("stretch", "center", "caffe")
 
 
-def read_image(path):
-    """Read an image file in any format that OpenCV decodes.
-
-    Returns:
-        uint8 array (height, width, 3), BGR.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file cannot be decoded as an image or is too large for OpenCV.
-    """
-    # Not cv2.imread: it returns None for every error and cannot open some paths on Windows.
-    data = np.fromfile(path, np.uint8)
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error as error:  # such as more than 2**30 pixels
-        raise InputError(f"{path}: OpenCV cannot decode this image: {error.err}") from error
-    if image is None:
-        raise InputError(
-            f"{path}: expected an image file, found {data.size} bytes of something else"
-        )
-    return image
-
-
-def preprocess_input(images, resize=None, channels="bgr", mean=IMAGENET_MEAN, size=INPUT_SIZE):
+def preprocess_input(images, resize=None, channels=None, mean=IMAGENET_MEAN):
     """Convert images to the form that AlexNet was trained on.
 
+    Tensors work as arrays do, in `tf.data` and in a Keras `Lambda` too. What cannot be checked
+    before they have values is checked when they have; a `Preprocess` layer is returned for the
+    symbolic input of a Keras model, and exports with it, without such checks.
+
     Args:
-        images: array (height, width, 3) or (batch, height, width, 3), pixels 0-255.
+        images: pixels 0-255, (height, width, 3) or (batch, height, width, 3), as an array or a
+            tensor; or a PIL image of any mode; or a list of these, of different sizes too.
         resize: how to resize images of other sizes to 227x227; there is no default method:
             "stretch" resizes the whole image and does not keep its aspect ratio;
             "center" resizes the short side to 256 and crops the centre;
             "caffe" stretches the image to 256x256 and crops the centre, which is how BVLC measured
             its published accuracy. None accepts only images of 227x227.
-        channels: order of the last axis, "bgr" as in OpenCV or "rgb" as in most other libraries.
+        channels: order of the last axis of arrays and tensors: "bgr" as in OpenCV, which None
+            means too, or "rgb" as in most other libraries. PIL images know theirs.
         mean: what to subtract, 0-255, in the order blue, green, red: three numbers, or a mean
             image (3, height, width) from `read_mean`, whose centre is taken as Caffe does.
-        size: side of the network's input, in pixels; a readout's may be larger than AlexNet's.
 
     Returns:
-        float32 array (batch, size, size, 3), BGR, the mean subtracted.
+        float32 array, or tensor for a tensor, (batch, 227, 227, 3), BGR, the mean subtracted; the
+        batch is 1 for a single image.
 
     Raises:
-        ValueError: for another shape, another size without `resize`, pixels outside 0-255, or
-            pixels that look scaled to 0-1.
+        ValueError: for another shape or dtype, another size without `resize`, pixels outside
+            0-255, or pixels that look scaled to 0-1; `tf.errors.InvalidArgumentError` where a
+            tensor's pixels are known only later.
     """
-    images = np.asarray(images)
     if resize is not None and resize not in RESIZES:
         raise InputError(f"resize must be None or one of {RESIZES}. Received: resize={resize!r}")
-    if channels not in ("bgr", "rgb"):
+    if channels not in (None, "bgr", "rgb"):
         raise InputError(f"channels must be 'bgr' or 'rgb'. Received: channels={channels!r}")
-    if images.ndim == 3:
-        images = images[None]
-    if images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape:
+    if _is_tensor(images):
+        from alexnet_lib.images.tensors import preprocess_tensor
+
+        return preprocess_tensor(images, resize, channels or "bgr", mean)
+    several = isinstance(images, (list, tuple)) and any(
+        hasattr(image, "shape") or isinstance(image, PIL.Image.Image) for image in images
+    )
+    parts = [_pixels(part, channels) for part in (images if several else [images])]
+    check_range(
+        min(part.min() for part in parts),
+        max(part.max() for part in parts),
+        any(part.dtype.kind == "f" for part in parts),
+    )
+    pixels = []
+    for part in parts:
+        if part.shape[1:3] != (INPUT_SIZE, INPUT_SIZE):
+            check_resize(resize, *part.shape[1:3])
+            part = np.stack([resize_image(image, resize) for image in part])
+        pixels.append(part.astype(np.float32))
+    return np.concatenate(pixels) - fit_mean(mean, INPUT_SIZE, INPUT_SIZE)
+
+
+def _is_tensor(images):
+    """Return whether these are TensorFlow's or Keras' tensors, without importing either."""
+    tensorflow, keras = sys.modules.get("tensorflow"), sys.modules.get("keras")
+    return (tensorflow is not None and tensorflow.is_tensor(images)) or (
+        keras is not None and isinstance(images, keras.KerasTensor)
+    )
+
+
+def _pixels(images, channels):
+    """Return one image or one batch as an array (batch, height, width, 3), BGR."""
+    if isinstance(images, PIL.Image.Image):
+        if channels == "bgr":
+            raise InputError("a PIL image is RGB. Leave channels out. Received: channels='bgr'")
+        return image_pixels(images)[None]
+    if isinstance(images, (str, os.PathLike)):
+        raise InputError(f"expected pixels, got a path: give read_image({str(images)!r})")
+    try:
+        images = np.asarray(images)
+    except Exception as error:  # whatever a foreign array's conversion raises
         raise InputError(
-            "expected images of (height, width, 3) or (batch, height, width, 3). "
-            f"Received: shape={images.shape}"
-        )
-    low, high = images.min(), images.max()
+            f"expected pixels, got {type(images).__name__}, which NumPy cannot convert ({error}). "
+            "Convert it, such as by `.detach().cpu().numpy()` for a tensor of PyTorch, and give "
+            "images of different sizes as a list of arrays"
+        ) from error
+    images = images[None] if images.ndim == 3 else images
+    check_form(images.shape, images.dtype)
+    return images[..., ::-1] if channels == "rgb" else images
+
+
+def check_form(shape, dtype):
+    """Refuse a shape other than (batch, height, width, 3), and a dtype of other than numbers.
+
+    Args:
+        shape: of the images; None for a side that is not known yet.
+        dtype: of the images, NumPy's.
+    """
+    received = f"Received: shape={tuple(shape)}, {dtype}"
+    if dtype.kind not in "uif":
+        remedy = "multiply a mask by 255" if dtype.kind == "b" else "convert them to uint8"
+        raise InputError(f"expected pixels, numbers from 0 to 255: {remedy}. {received}")
+    if len(shape) == 4 and shape[3] in (3, None) and 0 not in shape:
+        return
+    remedy = ""
+    if len(shape) == 4 and shape[1] == 3:
+        remedy = "These are channels-first: move the axis, `np.moveaxis(images, -3, -1)`. "
+    elif len(shape) == 4 and shape[3] == 4:
+        remedy = "Put a background behind the fourth channel, or take images[..., :3]. "
+    elif len(shape) == 2 or (len(shape) == 4 and shape[3] == 1):
+        remedy = "Repeat a grey image's channel three times. "
+    raise InputError(
+        "expected images of (height, width, 3) or (batch, height, width, 3). " + remedy + received
+    )
+
+
+def check_range(low, high, real):
+    """Refuse pixels that are not 0-255; `real` says whether they are floating point."""
     if not (low >= 0 and high <= 255):  # written so that NaN fails too
-        raise InputError(f"expected pixels from 0 to 255. Received: {low} to {high}")
-    if images.dtype.kind == "f" and 0 < high <= 1:
+        deep = " Multiply values of more than 8 bits by 255 / white, such as 255 / 65535."
+        raise InputError(
+            f"expected pixels from 0 to 255. Received: {low} to {high}." + deep * bool(high > 255)
+        )
+    if real and 0 < high <= 1:
         raise InputError(
             "expected pixels from 0 to 255; these look scaled to 0-1: multiply by 255. "
-            f"Received: {images.dtype}, {low} to {high}"
+            f"Received: {low} to {high}"
         )
-    if images.shape[1:3] != (size, size):
-        if resize is None:
-            raise InputError(
-                f"expected images of {size}x{size}, or a choice how to resize them: "
-                f"resize= one of {RESIZES}. Received: {images.shape[1]}x{images.shape[2]}"
-            )
-        images = np.stack([resize_image(image, resize, size) for image in images])
-    if channels == "rgb":
-        images = images[..., ::-1]
-    return images.astype(np.float32) - fit_mean(mean, size, size)
+
+
+def check_resize(resize, height, width):
+    """Refuse images of another size than the network's if no `resize` is chosen."""
+    if resize is None:
+        raise InputError(
+            f"expected images of {INPUT_SIZE}x{INPUT_SIZE}, or a choice how to resize them: "
+            f"resize= one of {RESIZES}. Received: {height}x{width}"
+        )
 
 
 def fit_mean(mean, height, width):

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from alexnet_lib.damaged import reading
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.files import atomic_path, in_threads
-from alexnet_lib.reading import reading
 
 __all__ = ["check_records", "read_records", "stream_records", "write_records"]
 

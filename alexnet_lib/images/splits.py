@@ -207,8 +207,8 @@ def check_split(images, subset_of, groups):
     ]
     if pairs:
         warnings.warn(
-            f"{len(pairs)} images have the same pixels as one of another subset, so the accuracy "
-            f"is too good: {_few(pairs)}",
+            f"{len(pairs)} time(s) the same pixels are in two subsets, so the accuracy may be too "
+            f"good: {_few(pairs)}",
             stacklevel=2,
         )
 

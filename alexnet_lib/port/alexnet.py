@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from alexnet_lib.caffe.description import parse_description
+from alexnet_lib.damaged import read_dataset, reading
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import find_imagenet_weights
 from alexnet_lib.port.alexnet_files import imagenet_classes, read_alexnet
@@ -22,7 +23,6 @@ from alexnet_lib.port.architecture import (
 )
 from alexnet_lib.port.layouts import load_npz
 from alexnet_lib.port.network import build
-from alexnet_lib.reading import read_dataset, reading
 
 __all__ = ["AlexNet", "decode_predictions", "load_weights"]
 
@@ -156,7 +156,8 @@ def _read_weights(path):
         return read_alexnet(path)
     if path.endswith(".npz"):
         arrays = load_npz(path)
-        return {name: array for name, array in arrays.items() if name not in ("classes", "augment")}
+        about = ("classes", "augment", "white")
+        return {name: array for name, array in arrays.items() if name not in about}
     if path.endswith(".weights.h5"):
         with reading(path, "weights saved by Keras"):
             return _read_keras_weights(path)

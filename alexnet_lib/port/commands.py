@@ -225,7 +225,8 @@ def _read(paths, options):
 
 def _photograph(net, image, mean):
     """Return a photograph as the network's only input, channels last."""
-    from alexnet_lib.images.preprocessing import image_of_size, read_image
+    from alexnet_lib.images.preprocessing import image_of_size
+    from alexnet_lib.images.reading import read_image
 
     shapes = [layer.input_param.shape[0].dim for layer in net.layer if layer.type == "Input"]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (1, 3):

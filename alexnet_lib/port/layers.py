@@ -136,7 +136,7 @@ class GroupedConv2D(keras.layers.Conv2D):
             )
 
         inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
-        if _kernels_take_groups():
+        if _kernels_take_groups(inputs.dtype):
             return convolve(inputs, kernel)
         parts = zip(
             tf.split(inputs, self.groups, axis=-1),
@@ -147,25 +147,27 @@ class GroupedConv2D(keras.layers.Conv2D):
 
 
 @functools.cache
-def _kernels_take_groups():
-    """Return whether this machine's convolution kernels take grouped filters in both passes.
+def _kernels_take_groups(dtype):
+    """Return whether this machine's kernels of a dtype take grouped filters in both passes.
 
     The forward pass is tried in a graph with bias and ReLU: TensorFlow fuses the three there, and
-    the fused kernel may reject groups that the plain one accepts.
+    the fused kernel may reject groups that the plain one accepts. oneDNN's kernels take groups in
+    float32 alone. XLA compiles either form.
     """
 
     @tf.function
     def forward(x, kernel):
-        return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), tf.ones([4])))
+        bias = tf.ones([4], dtype)
+        return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias))
 
     with tf.init_scope():
-        x, kernel = tf.ones([1, 3, 3, 4]), tf.ones([3, 3, 2, 4])
+        x, kernel = tf.ones([1, 3, 3, 4], dtype), tf.ones([3, 3, 2, 4], dtype)
         try:
-            forward(x, kernel)
-            with tf.GradientTape() as tape:
-                tape.watch([x, kernel])
-                y = tf.nn.conv2d(x, kernel, 1, "SAME")
-            tape.gradient(y, [x, kernel])
+            y = forward(x, kernel)
+            # By name, because no tape records inside `init_scope`.
+            window = {"strides": [1, 1, 1, 1], "padding": "SAME", "out_backprop": y}
+            tf.raw_ops.Conv2DBackpropInput(input_sizes=x.shape, filter=kernel, **window)
+            tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=kernel.shape, **window)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
             return False
     return True

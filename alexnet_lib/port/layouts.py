@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from alexnet_lib.caffe.caffemodel import release_pages
+from alexnet_lib.damaged import check_listing, reading
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import atomic_path
 from alexnet_lib.port.architecture import weight_layers
-from alexnet_lib.reading import reading
 
 __all__ = [
     "caffe_to_tensorflow",
@@ -192,6 +192,7 @@ def open_npz(path, expected):
             something else; see `reading`.
     """
     with reading(path, expected), zipfile.ZipFile(path) as archive:
+        check_listing(archive)
         yield _Arrays(archive)
 
 

@@ -26,7 +26,7 @@ def modules():
     names = [
         found.name
         for found in pkgutil.walk_packages(alexnet_lib.__path__, "alexnet_lib.")
-        if not found.ispkg and not found.name.endswith(("__main__", ".commands"))
+        if not found.ispkg and not found.name.endswith(("__main__", ".commands", "_command"))
     ]
     imported = {name: importlib.import_module(name) for name in names}
     return {name: module for name, module in imported.items() if public(module)}

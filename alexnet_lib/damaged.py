@@ -8,7 +8,7 @@ import zipfile
 
 from alexnet_lib.errors import AlexNetError, InputError
 
-__all__ = ["LOOKALIKES", "kind_of", "read_dataset", "reading"]
+__all__ = ["LOOKALIKES", "check_listing", "kind_of", "read_dataset", "reading"]
 
 #: What people hand to a reader of weights instead of weights, by how it begins.
 LOOKALIKES = {
@@ -71,6 +71,25 @@ def reading(path, expected):
             f"{path}: expected {expected}{f', found {kind}' if kind else ''}: "
             f"{said or type(error).__name__}"
         ) from error
+
+
+def check_listing(archive):
+    """Check that a zip archive lists as many files as it says at its end.
+
+    A damaged length in the list makes readers skip what follows, and no checksum covers the list.
+
+    Args:
+        archive: `zipfile.ZipFile`.
+
+    Raises:
+        InputError: where the numbers differ.
+    """
+    end = 22 + len(archive.comment)
+    with open(archive.filename, "rb") as file:
+        file.seek(-end, os.SEEK_END)
+        count = int.from_bytes(file.read(end)[10:12], "little")
+    if min(len(archive.infolist()), 0xFFFF) != count:
+        raise InputError(f"expected a list of {count} arrays, found {len(archive.infolist())}")
 
 
 def read_dataset(dataset):
