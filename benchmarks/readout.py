@@ -98,7 +98,7 @@ def cached_statistics(images, weights, size, view, cache, progress=True):
     if whole.exists():
         return np.load(whole, mmap_mode="r")
     from alexnet_lib.images.reading import read_image
-    from alexnet_lib.images.statistics import statistics_of
+    from benchmarks.statistics import statistics_of
 
     model = _convolutions(weights)
     starts = range(0, len(images), CHUNK)
@@ -135,7 +135,7 @@ def features_of(variant, statistics):
         variant: `Variant`.
         statistics: function from size and view to an array of all statistics.
     """
-    from alexnet_lib.images.statistics import parts
+    from benchmarks.statistics import parts
 
     slices, columns = parts(), []
     for size in variant.sizes:

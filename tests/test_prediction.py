@@ -23,7 +23,7 @@ from alexnet_lib.images.folder import read_folder
 from alexnet_lib.images.preprocessing import preprocess_input
 from alexnet_lib.images.reading import read_image
 from alexnet_lib.port.alexnet import AlexNet
-from alexnet_lib.port.inference import check_weights, convolutional_features, probabilities
+from alexnet_lib.port.inference import check_weights, features, probabilities
 from alexnet_lib.port.layouts import save_npz
 from alexnet_lib.teaching.scenes import draw_scene
 
@@ -63,8 +63,7 @@ def wide(weights, tmp_path_factory):
 
 
 def answers_of(weights, batch):
-    features = np.stack([convolutional_features(weights, image) for image in batch])
-    return probabilities(weights, features)
+    return probabilities(weights, np.stack([features(weights, image) for image in batch]))
 
 
 @pytest.mark.parametrize("which", ["carried", "wide"])
@@ -136,7 +135,7 @@ def test_weights_that_do_not_fit_are_refused():
         with pytest.raises(InputError, match=message):
             check_weights(given)
     with pytest.raises(InputError, match="expected an image of"):
-        convolutional_features(weights, np.zeros((1, 227, 227, 3), np.float32))
+        features(weights, np.zeros((1, 227, 227, 3), np.float32))
     weights["fc7/bias"] = np.full(256, np.nan, np.float32)
     with pytest.raises(InputError, match="not finite"):
         probabilities(weights, np.zeros((1, 6, 6, 256), np.float32))

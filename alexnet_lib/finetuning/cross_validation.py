@@ -12,7 +12,13 @@ from alexnet_lib.damaged import reading
 from alexnet_lib.files import write_csv
 from alexnet_lib.finetuning.evaluation import check_views, evaluate
 from alexnet_lib.finetuning.recipes import stages_of
-from alexnet_lib.finetuning.runs import AUGMENTED, data_of_stages, fresh_model, train_stages
+from alexnet_lib.finetuning.runs import (
+    AUGMENTED,
+    data_of_stages,
+    fresh_model,
+    model_of_stages,
+    train_stages,
+)
 from alexnet_lib.finetuning.settings import check_folds, run_lock, say, settings_of
 from alexnet_lib.finetuning.training import remarks, unequal
 from alexnet_lib.images.splits import k_folds, split
@@ -75,7 +81,7 @@ def _train_folds(data, stages, fold_of, groups, about, folder, progress, weights
     if progress:
         say(AUGMENTED[data.augment])
     if len(folds) < k:
-        model = fresh_model(classes, seed, weights, fc_units)
+        model = model_of_stages(stages, data, seed, weights, fc_units)
         sources = data_of_stages(stages, data, model, progress)
     for fold in range(len(folds), k):
         inside, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
@@ -85,13 +91,14 @@ def _train_folds(data, stages, fold_of, groups, about, folder, progress, weights
         if progress and not folds:  # the other folds are alike
             for line in remarks(data.subset(train), data.subset(validation), stages[-1]):
                 say(line)
-        model = fresh_model(classes, seed + fold, weights, fc_units)
+        if not stages[-1].closed_form:  # a readout is all new in each fit
+            model = fresh_model(classes, seed + fold, weights, fc_units)
         history = train_stages(
             model, stages, sources, train, validation, seed=seed + fold, progress=progress
         )
         row = {"fold": fold, "train": len(train), "validation": len(validation), "test": len(test)}
         row |= {"epochs": len(history), "val_accuracy": history["val_accuracy"].max()}
-        for number in sorted({1, views}):
+        for number in sorted({1, min(views, sources[-1].views)}):
             result = evaluate(model, sources[-1].subset(test), number)
             row[f"accuracy_{number}"] = result.accuracy
             if unequal(data):

@@ -108,7 +108,9 @@ def check_run(folder, asked):
     """
     asked = {key: value for key, value in asked.items() if key not in ("weights", *versions())}
     lines, recipes = [], asked["recipes"]
-    trained = any(Path(folder).glob("stage*/checkpoint.npz"))  # perhaps of more stages
+    # A readout keeps no checkpoint; and perhaps there were more stages.
+    trained = Path(folder, "classifier.npz").exists()
+    trained |= any(Path(folder).glob("stage*/checkpoint.npz"))
     for number, recipe in enumerate(recipes, 1):
         path = stage_folder(folder, number, len(recipes)) / "checkpoint.npz"
         if path.exists():

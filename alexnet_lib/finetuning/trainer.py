@@ -44,14 +44,15 @@ def submodel(model, layer=None):
     """Return the model from the output of a layer to the logits.
 
     Args:
-        model: `AlexNet` with its top.
+        model: `AlexNet` with its top, or of `readout_model`.
         layer: name of the layer whose output the data is, as in `Data`; None for the input.
 
     Returns:
         A `keras.Model` that shares the layers of `model`.
     """
     start = model.input if layer is None else model.get_layer(layer).output
-    return keras.Model(start, model.get_layer("fc8").output)
+    logits = [each for each in model.layers if each.weights][-1].output
+    return keras.Model(start, logits)
 
 
 class Trainer:

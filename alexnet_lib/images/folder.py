@@ -22,6 +22,7 @@ from alexnet_lib.images.class_folders import find_images
 from alexnet_lib.images.data import AUGMENTATIONS, check_augmentation, default_augmentation
 from alexnet_lib.images.listing import read_list
 from alexnet_lib.images.reading import read_image
+from alexnet_lib.port.architecture import INPUT_SIZE
 
 __all__ = ["Images", "duplicate_groups", "find_ucmerced", "read_folder"]
 
@@ -119,11 +120,11 @@ class Images:
             image_dataset(self, batch_size, shard, training=training, seed=seed, first_epoch=epoch)
         )
 
-    def view_batches(self, batch_size, views=1):
+    def view_batches(self, batch_size, views=1, size=INPUT_SIZE):
         """Iterate over the images in order, as `Data` says, in the first views of `eight_views`."""
         from alexnet_lib.images.batches import image_dataset, some_views
 
-        for images, _ in image_dataset(self, batch_size):
+        for images, _ in image_dataset(self, batch_size, size=size):
             yield some_views(images, views)
 
 

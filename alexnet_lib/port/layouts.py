@@ -136,7 +136,7 @@ def tensorflow_to_caffe(weights):
 
 def model_weights(model):
     """Return a model's weights under the names that `save_npz` and `load_weights` use."""
-    names = weight_layers()
+    names = {*weight_layers(), "readout"}
     return {
         f"{layer.name}/{part}": weight.numpy()
         for layer in model.layers

@@ -7,10 +7,10 @@ import pytest
 
 from alexnet_lib.finetuning.readout import SHRINKAGES
 from alexnet_lib.images.folder import Images, read_folder
-from alexnet_lib.images.statistics import parts
 from alexnet_lib.port.alexnet import AlexNet
 from alexnet_lib.port.layouts import model_weights, save_npz
 from benchmarks.readout import Variant, cached_statistics, crossval, features_of
+from benchmarks.statistics import parts
 
 VARIANTS = {
     "first": Variant((227,), 1, (("relu5", "mean"),)),
