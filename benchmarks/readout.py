@@ -46,7 +46,7 @@ class Variant(NamedTuple):
         classifier: "readout", or "svm" for a linear support vector machine with C = 1.
     """
 
-    sizes: tuple = (227, 320, 448)
+    sizes: tuple = (227,)
     views: int = VIEWS
     statistics: tuple = SINGLE
     shrinkages: tuple | None = None
@@ -55,21 +55,18 @@ class Variant(NamedTuple):
 
 RECIPE = Variant()
 VARIANTS = {
-    "recipe": RECIPE,
-    "one size, one view": RECIPE._replace(sizes=(227,), views=1),
-    "one size, one view, and pairs": Variant((227,), 1, SINGLE + PAIRS),
-    "one size": RECIPE._replace(sizes=(227,)),
-    "size 320": RECIPE._replace(sizes=(320,)),
-    "size 448": RECIPE._replace(sizes=(448,)),
-    "two sizes": RECIPE._replace(sizes=(227, 320)),
+    "readout": RECIPE,
     "one view": RECIPE._replace(views=1),
-    "pairs alone": RECIPE._replace(statistics=PAIRS),
     "and pairs": RECIPE._replace(statistics=SINGLE + PAIRS),
+    "and pairs, one view": RECIPE._replace(statistics=SINGLE + PAIRS, views=1),
+    "pairs alone": RECIPE._replace(statistics=PAIRS),
     "relu5 alone": RECIPE._replace(statistics=OF_RELU5),
     "mean of relu5 alone": RECIPE._replace(statistics=OF_RELU5[:1]),
-    "shrinkage 0.1": RECIPE._replace(shrinkages=(0.1,)),
+    "shrinkage 0.05": RECIPE._replace(shrinkages=(0.05,)),
     "shrinkage 0.3": RECIPE._replace(shrinkages=(0.3,)),
     "linear SVM": RECIPE._replace(classifier="svm"),
+    "size 320": RECIPE._replace(sizes=(320,)),
+    "sizes 227 and 320": RECIPE._replace(sizes=(227, 320)),
 }
 
 
