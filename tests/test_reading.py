@@ -470,3 +470,11 @@ def test_pil_images_of_more_than_8_bits_need_white():
         image_pixels(Image.fromarray(np.full((8, 8), 0.5, np.float32)))
     values = Image.fromarray(np.full((8, 8), 2000, np.uint16))
     np.testing.assert_array_equal(image_pixels(values, white=4000), 128)
+
+
+def test_a_tag_without_numbers_means_its_default(tmp_path):
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    data = bytearray(tiff(pixels, 1, extra=[9]))
+    at = data.index(struct.pack("<HHI", 338, 3, 1))
+    data[at + 4 : at + 8] = bytes(4)
+    np.testing.assert_array_equal(read(tmp_path, bytes(data))[..., 0], pixels)
