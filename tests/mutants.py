@@ -48,7 +48,7 @@ TESTS = {
     "finetuning/predict": ("test_prediction",),
     "finetuning/readout": ("test_readout", "test_readout_model", "test_readout_benchmark"),
     "finetuning/recipes.py": ("test_trainer", "test_settings", "test_training"),
-    "finetuning/replicas.py": ("test_replicas", "test_training"),
+    "finetuning/replicas.py": ("test_trainer", "test_replicas", "test_training"),
     "finetuning/trainer.py": ("test_trainer", "test_training"),
     "finetuning/": ("test_settings", "test_training", "test_cross_validation"),
     "images/batches.py": ("test_batches", "test_tensors"),

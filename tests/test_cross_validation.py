@@ -193,11 +193,7 @@ def test_crossval_command(folder, weights, tmp_path):
 
 
 def test_what_differs_is_said_before_an_image_is_read(weights, tmp_path):
-<<<<<<< HEAD
     recipe, empty = RECIPES["recommended"], tmp_path / "no images"
-=======
-    recipe, empty = RECIPES["recommended"], tmp_path / "nothing in it"
->>>>>>> runs
     output, folds = tmp_path / "run", tmp_path / "folds"
     for folder in (empty, output, folds):
         folder.mkdir()
@@ -213,11 +209,7 @@ def test_what_differs_is_said_before_an_image_is_read(weights, tmp_path):
             (["--class-weights", "balanced"], "class_weights none in the folder, balanced asked"),
             (["--seed", 1], "differs in seed: 0 in the folder, 1 asked"),
             (["--augment", "none"], "differs in augment: aerial in the folder, none asked"),
-<<<<<<< HEAD
             ([], f"{empty}: expected at least two class folders"),  # what is the same goes on
-=======
-            ([], f"{empty}: expected at least two class"),  # what is the same goes on
->>>>>>> runs
         ):
             result = run_command(*options, *more)
             assert result.exit_code == 1

@@ -107,6 +107,8 @@ def test_lrn_from_caffe_divides_alpha():
     layer = LocalResponseNormalization.from_caffe(local_size=5, alpha=1e-4, beta=0.75, k=1.0)
     assert (layer.depth_radius, layer.bias, layer.beta) == (2, 1.0, 0.75)
     assert layer.alpha == pytest.approx(2e-5)
+    plain = LocalResponseNormalization.from_caffe()  # what lrn_param without a field means
+    assert (plain.depth_radius, plain.bias, plain.alpha, plain.beta) == (2, 1.0, 0.2, 0.75)
 
 
 @pytest.mark.parametrize("local_size", [0, 2, 4, -3])

@@ -189,6 +189,13 @@ def test_a_damaged_byte_is_reported_with_file_and_record(folder, record, place):
         read_records(folder)
 
 
+def test_four_files_unless_told_otherwise(images, tmp_path):
+    index = write_records(tmp_path, images.subset(range(8)))
+    assert [shard["file"] for shard in index["shards"]] == [
+        f"train-0000{number}-of-00004.tfrecord" for number in range(4)
+    ]
+
+
 def test_a_cut_file_is_reported(folder):
     path = folder / "train-00001-of-00003.tfrecord"
     starts, whole = offsets(path), path.read_bytes()

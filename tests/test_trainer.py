@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 from small import small_features, small_network
 
-from alexnet_lib.finetuning.recipes import Recipe, learning_rate
+from alexnet_lib.finetuning.recipes import FC, RECIPES, Recipe, learning_rate
+from alexnet_lib.finetuning.replicas import default_strategy
 from alexnet_lib.finetuning.trainer import Trainer
 
 RECIPE = Recipe(optimizer="sgd", learning_rate=0.01, fc6_scale=0.25, batch_size=16, epochs=4)
@@ -48,6 +49,23 @@ def test_a_cosine_falls_to_nothing_and_warmup_grows_from_nothing():
     recipe = recipe._replace(schedule="exponential", decay=0.5)
     assert [learning_rate(recipe, epoch, 8.0) for epoch in (2, 2.9, 3, 4)] == [2, 2, 1, 0.5]
     assert learning_rate(recipe._replace(schedule="constant"), 9.5, 3.0) == 3.0
+
+
+def test_the_original_recipe_is_the_published_one():
+    """As its public source says: chuqidecha/fineturn-alexnet-with-tensorflow."""
+    recipe = RECIPES["original"]
+    assert recipe.layers == FC
+    assert (recipe.optimizer, recipe.learning_rate, recipe.l2) == ("sgd", 1e-4, 1e-3)
+    assert (recipe.schedule, recipe.decay) == ("exponential", 0.99)
+    assert (recipe.batch_size, recipe.epochs, recipe.label_smoothing) == (32, 20, 0)
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2, 3])
+def test_a_strategy_is_for_more_than_one_gpu(gpus, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind] * gpus)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: "all of them")
+    assert default_strategy() == ("all of them" if gpus > 1 else None)
 
 
 def test_weight_decay_shrinks_kernels_and_no_biases(features):

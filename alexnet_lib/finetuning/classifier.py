@@ -93,7 +93,7 @@ def read_classifier(path=UCMERCED_CLASSIFIER):
         ValueError: where the file is something else, or its parts disagree.
     """
     with open_npz(path, "a classifier of `finetune`") as file:
-        if "fc8/bias" not in file:
+        if "fc8/bias" not in file and "readout/bias" not in file:
             raise KeyError("it lacks 'fc8/bias'")
         if "classes" not in file:
             raise InputError(

@@ -24,7 +24,7 @@ from alexnet_lib.port.architecture import (
 )
 from alexnet_lib.port.backend import keras
 from alexnet_lib.port.caffe_layers import PaddedPooling2D
-from alexnet_lib.port.layouts import load_npz
+from alexnet_lib.port.layouts import load_npz, only_weights
 from alexnet_lib.port.model import Network
 from alexnet_lib.port.network import build
 
@@ -273,9 +273,7 @@ def _read_weights(path):
     if path.endswith(".caffemodel"):
         return read_alexnet(path)
     if path.endswith(".npz"):
-        arrays = load_npz(path)
-        about = ("classes", "augment", "white")
-        return {name: array for name, array in arrays.items() if name not in about}
+        return only_weights(load_npz(path))
     if path.endswith(".weights.h5"):
         with reading(path, "weights saved by Keras"):
             return _read_keras_weights(path)

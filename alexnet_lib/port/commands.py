@@ -37,9 +37,9 @@ def convert(source, target):
         save_npz(target, weights)
     elif endings == (".npz", ".caffemodel"):
         from alexnet_lib.caffe.caffemodel import write_caffemodel
-        from alexnet_lib.port.layouts import load_npz, tensorflow_to_caffe
+        from alexnet_lib.port.layouts import load_npz, only_weights, tensorflow_to_caffe
 
-        weights = {name: array for name, array in load_npz(source).items() if "/" in name}
+        weights = only_weights(load_npz(source))
         with prefix_errors(source):
             blobs = tensorflow_to_caffe(weights)
         write_caffemodel(target, blobs)
