@@ -493,3 +493,11 @@ def test_threads_read_what_one_thread_reads(tmp_path):
         for found in pool.map(read_image, sorted(tmp_path.iterdir())):
             np.testing.assert_array_equal(found, pixels)
     assert cv2.utils.logging.getLogLevel() == level
+
+
+def test_a_tag_without_numbers_means_its_default(tmp_path):
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    data = bytearray(tiff(pixels, 1, extra=[9]))
+    at = data.index(struct.pack("<HHI", 338, 3, 1))
+    data[at + 4 : at + 8] = bytes(4)
+    np.testing.assert_array_equal(read(tmp_path, bytes(data))[..., 0], pixels)
