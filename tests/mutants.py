@@ -3,7 +3,7 @@
 A mutant is the library with one small change: `<` for `<=`, `and` for `or`, a number one larger, a
 statement left out. Tests that still pass have not noticed it. In a copy of the repository, each
 mutant is written into its module, and a forked process, which has TensorFlow already, runs those
-tests of the module that execute the changed line, the fastest first, up to the first failure.
+tests of the module that execute the changed line, the nearest and fastest first, up to a failure.
 
     python tests/mutants.py                  # a sample of the whole library
     python tests/mutants.py port/ caffe/wire # that part of it which is in these modules
@@ -327,7 +327,9 @@ def caught(copy, mutant, log):
         seconds |= recorded["seconds"]
         chosen |= set(recorded["lines"].get(mutant.module, {}).get(str(mutant.line), ()))
     # What runs while a module is imported, or in processes of its own, is not recorded.
-    chosen = sorted(chosen or seconds, key=seconds.get)
+    files = tests_of(mutant.module)
+    near = {test: files.index(test.split("::")[0]) for test in seconds}
+    chosen = sorted(chosen or seconds, key=lambda test: (near[test], seconds[test]))
     path = copy / LIBRARY / mutant.module
     source = path.read_bytes()
     path.write_bytes(mutant.apply(source))
