@@ -10,6 +10,7 @@ from small import write_pictures
 from alexnet_lib.__main__ import main
 from alexnet_lib.errors import InputError
 from alexnet_lib.finetuning.classifier import load_classifier, read_classifier
+from alexnet_lib.finetuning.cross_validation import crossval
 from alexnet_lib.finetuning.evaluation import evaluate, evaluate_files
 from alexnet_lib.finetuning.readout_model import readout_model, sizes_and_views, train_readout
 from alexnet_lib.finetuning.recipes import RECIPES
@@ -106,6 +107,21 @@ def test_the_commands_take_it(run, folder, tmp_path):
         assert option[0] in refused.output
 
 
+def test_it_is_cross_validated(folder, weights, tmp_path):
+    images = read_folder(folder)
+    recipe = RECIPES["readout"]._replace(sizes=(67,))
+    folds, predictions = crossval(
+        images, recipe, 2, views=2, weights=weights, folder=tmp_path, progress=False
+    )
+    assert folds[["train", "validation", "test"]].sum().tolist() == [10, 2, 12]
+    assert folds["accuracy_1"].tolist() == [1, 1]
+    assert sorted(predictions["image"]) == list(images.names)
+    again, _ = crossval(
+        images, recipe, 2, views=2, weights=weights, folder=tmp_path, progress=False
+    )
+    assert again["accuracy_1"].tolist() == [1, 1]
+
+
 def test_keras_stores_and_loads_the_model(run, tmp_path):
     model = load_classifier(run[0] / "classifier.npz").model
     model.save(tmp_path / "model.keras")
@@ -129,6 +145,7 @@ def test_statistics_are_one_kind_of_data(folder, weights):
     np.testing.assert_array_equal(np.sort(labels), [0, 0])
     (view,) = some.view_batches(8)
     np.testing.assert_array_equal(view[0], data.values[[5, 0]])
+    assert data.augmented("mirror") is data
     with pytest.raises(InputError, match="cannot be augmented by 'aerial'"):
         data.augmented("aerial")
 

@@ -60,8 +60,9 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
             which another one is working.
     """
     data = data.augmented(augment or data.augment)
-    check_views(data, views)
     stages, fold_of = stages_of(recipe), k_folds(data.labels, groups, k, seed)
+    views = 1 if stages[-1].closed_form else views  # they are inside a readout
+    check_views(data, views)
     about = {"augment": data.augment, "white": data.white or ""}
     about = settings_of(stages, seed, fc_units, weights, **about) | {"k": k, "views": views}
     about["folds_sha1"] = hashlib.sha1(
@@ -98,7 +99,7 @@ def _train_folds(data, stages, fold_of, groups, about, folder, progress, weights
         )
         row = {"fold": fold, "train": len(train), "validation": len(validation), "test": len(test)}
         row |= {"epochs": len(history), "val_accuracy": history["val_accuracy"].max()}
-        for number in sorted({1, min(views, sources[-1].views)}):
+        for number in sorted({1, views}):
             result = evaluate(model, sources[-1].subset(test), number)
             row[f"accuracy_{number}"] = result.accuracy
             if unequal(data):

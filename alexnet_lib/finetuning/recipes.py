@@ -124,7 +124,7 @@ RECIPES = {
         weight_decay=0.05, label_smoothing=0.1, batch_size=32, epochs=12,
     ),
     # Linear discriminant analysis of statistics of relu1-relu5: nothing is iterated.
-    "readout": Recipe(layers=("readout",), optimizer="closed-form", epochs=1, sizes=(227,)),
+    "readout": Recipe(layers=("readout",), optimizer="closed-form", epochs=1, sizes=(227, 320)),
 }  # fmt: skip
 
 

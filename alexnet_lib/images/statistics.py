@@ -19,16 +19,17 @@ class Statistics:
         classes: the names of the classes, sorted.
         names: "class/stem" of each image.
         white: as in `Images`.
+        augment: that of the images, over whose views the statistics are averaged.
     """
 
     values: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
     names: tuple[str, ...]
-    white: int | None = None
+    white: float | None = None
+    augment: str = "none"
 
     layer = "statistics"
-    augment = "none"
     views = 1
 
     def __len__(self):
@@ -45,11 +46,11 @@ class Statistics:
         )
 
     def augmented(self, augment):
-        """Return the same statistics for "none"; the model that made them chose the views."""
+        """Return the same statistics, if they were computed so; their views cannot be changed."""
         if augment != self.augment:
             raise InputError(
-                f"statistics are averages over views and cannot be augmented by {augment!r}. "
-                "Compute them with a `readout_model` of other views"
+                f"statistics are averages over the views of {self.augment!r} and cannot be "
+                f"augmented by {augment!r}. Compute them with a `readout_model` of other views"
             )
         return self
 
@@ -99,4 +100,5 @@ def compute_statistics(model, images, batch_size=8, progress=True):
             values[done : done + len(batch)] = forward(batch)
             done += len(batch)
             bar.update(len(batch))
-    return Statistics(values, images.labels, images.classes, images.names, images.white)
+    about = images.labels, images.classes, images.names, images.white, images.augment
+    return Statistics(values, *about)
