@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from running import run_program
 
+from alexnet_lib.port.caffe_layers import MeanVarianceNormalization
 from alexnet_lib.port.compilation import compiled, fused
 from alexnet_lib.port.layers import (
     FullyConnected,
@@ -251,3 +252,15 @@ def test_without_onednn_the_same_holds():
     """
     written = run_program(program, __file__, TF_ENABLE_ONEDNN_OPTS="0")
     assert re.search(r"^11 passed, \d+ deselected", written, re.MULTILINE), written
+
+
+@pytest.mark.parametrize("across_channels", [False, True])
+@pytest.mark.parametrize("variance", [False, True])
+def test_mvn_normalizes_each_image_by_channel_or_whole(across_channels, variance):
+    x = np.random.default_rng(0).normal(3, 2, (2, 5, 7, 4)).astype(np.float32)
+    layer = MeanVarianceNormalization(across_channels, variance, epsilon=0.5)
+    axes = (1, 2, 3) if across_channels else (1, 2)
+    expected = x - x.mean(axes, keepdims=True)
+    if variance:
+        expected /= x.std(axes, keepdims=True) + 0.5
+    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
