@@ -42,11 +42,11 @@ CAFFEMODEL_SHA1 = "9116a64c0fbe4459d18f4bb6b56d647b63920377"
 def data_directory():
     """Return the absolute `Path` of the directory for downloads.
 
-    It is $ALEXNET_DATA if that is set; else `data/downloads` in a clone of the book; else, if the
-    library was installed from a wheel, the user's cache folder of the platform.
+    It is the variable ALEXNET_DATA if that is set; else `data/downloads` in a clone of the book;
+    else, if the library was installed from a wheel, the user's cache folder of the platform.
 
-    A relative $ALEXNET_DATA is looked for in the current folder, then in the one that the shell was
-    in ($PWD), then in the clone: Jupyter runs a notebook in the notebook's own folder. Where there
+    A relative ALEXNET_DATA is looked for in the current folder, then in the one that the shell was
+    in (PWD), then in the clone: Jupyter runs a notebook in the notebook's own folder. Where there
     is none, it is in the current folder.
     """
     if folder := os.environ.get("ALEXNET_DATA"):

@@ -32,7 +32,7 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
     """Train k networks, each on all folds but one, and test each on the fold that it did not see.
 
     Of the training folds, a ninth is kept for choosing the epoch, so that no choice sees a test
-    image.
+    image. A readout needs no such images.
 
     Args:
         data: `Images` or `Features`.
@@ -87,12 +87,14 @@ def _train_folds(data, stages, fold_of, groups, about, folder, progress, weights
     for fold in range(len(folds), k):
         inside, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
         inner = None if groups is None else np.asarray(groups)[inside]
-        part = split(data.labels[inside], inner, (8 / 9, 1 / 9, 0), seed)
-        train, validation = inside[part == "train"], inside[part == "validation"]
-        if progress and not folds:  # the other folds are alike
-            for line in remarks(data.subset(train), data.subset(validation), stages[-1]):
-                say(line)
-        if not stages[-1].closed_form:  # a readout is all new in each fit
+        if stages[-1].closed_form:  # it chooses no epoch, and is all new in each fit
+            train, validation = inside, inside[:0]
+        else:
+            part = split(data.labels[inside], inner, (8 / 9, 1 / 9, 0), seed)
+            train, validation = inside[part == "train"], inside[part == "validation"]
+            if progress and not folds:  # the other folds are alike
+                for line in remarks(data.subset(train), data.subset(validation), stages[-1]):
+                    say(line)
             model = fresh_model(classes, seed + fold, weights, fc_units)
         history = train_stages(
             model, stages, sources, train, validation, seed=seed + fold, progress=progress

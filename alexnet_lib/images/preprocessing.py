@@ -132,9 +132,9 @@ def check_form(shape, dtype):
 def check_range(low, high, real):
     """Refuse pixels that are not 0-255; `real` says whether they are floating point."""
     if not (low >= 0 and high <= 255):  # written so that NaN fails too
-        deep = " Multiply values of more than 8 bits by 255 / white, such as 255 / 65535."
+        deep = ". Multiply values of more than 8 bits by 255 / white, such as 255 / 65535"
         raise InputError(
-            f"expected pixels from 0 to 255. Received: {low} to {high}." + deep * bool(high > 255)
+            f"expected pixels from 0 to 255. Received: {low} to {high}" + deep * bool(high > 255)
         )
     if real and 0 < high <= 1:
         raise InputError(
