@@ -60,9 +60,8 @@ def __dir__():
 def _register_layers(keras):
     """Register our layers with Keras, so that saved models load."""
     if keras.backend.backend() == "tensorflow":
-        importlib.import_module(f"{__name__}.port.layers")
-        importlib.import_module(f"{__name__}.port.caffe_layers")
-        importlib.import_module(f"{__name__}.images.tensors")
+        for name in ("port.layers", "port.caffe_layers", "port.model", "images.tensors"):
+            importlib.import_module(f"{__name__}.{name}")
 
 
 class _WhenKerasIsImported:

@@ -1,7 +1,7 @@
 """The forward pass, from images in memory to probabilities, by five engines on the same weights.
 
-All take NumPy arrays, each in its own order of axes, and give NumPy arrays. `AlexNet.predict` is
-our model again, but called as Keras does it: what the plain call costs beside a compiled one.
+All take NumPy arrays, each in its own order of axes, and give NumPy arrays. Another row compares
+`AlexNet.predict`, the call that users make, with our compiled call of the same images.
 """
 
 import tempfile
@@ -13,6 +13,9 @@ from benchmarks.compare import PEAK, at_peak, check_equal, row, sgemm, time_in_t
 
 RUNS = {32: 15, 1: 51}
 # How many times faster than the peer, and which share of the machine's peak, was to be reached.
+# `AlexNet.predict` may take at most so many times as long as the compiled call, by batch.
+PREDICT = {32: 1.2, 1: 1.5}
+MANY = 320  # images, in batches of 32
 REACH = {32: {"ONNX Runtime": 2.0, "OpenCV DNN": 2.5, PEAK: 0.85}, 1: {"ONNX Runtime": 1.3}}
 
 
@@ -43,6 +46,35 @@ def rows(quick=False):
             for peer in list(functions)[1:]:
                 reach = REACH.get(batch, {}).get(peer)
                 yield row(f"forward, batch {batch}", "ours", peer, times, reach=reach)
+        for batch, count in {2: 3, 1: 1}.items() if quick else {1: 1, 32: 32, -32: MANY}.items():
+            runs = 1 if quick else RUNS[abs(batch)]
+            yield predict_row(model, abs(batch), count, runs)
+
+
+def predict_row(model, batch, count, runs):
+    """Return the row of `AlexNet.predict` beside the compiled call, over `count` images."""
+    import tensorflow as tf
+
+    from alexnet_lib.port.architecture import INPUT_SIZE
+    from alexnet_lib.port.compilation import compiled
+
+    random = np.random.default_rng(0)
+    images = random.uniform(-128, 128, (count, INPUT_SIZE, INPUT_SIZE, 3)).astype(np.float32)
+    parts = [images[start : start + batch] for start in range(0, count, batch)]
+    call = compiled(model)
+
+    def plain():
+        return np.concatenate([call(tf.constant(part), training=False) for part in parts])
+
+    functions = {
+        "predict": lambda: model.predict(images, batch_size=batch, verbose=0),
+        "compiled call": plain,
+    }
+    check_equal(f"predict, {count} images", functions["predict"](), plain())
+    times = time_in_turns(functions, runs)
+    work = f"AlexNet.predict, {count} images, batch {batch}"
+    reach = round(1 / PREDICT.get(batch, 1.2), 3)
+    return row(work, "predict", "compiled call", times, reach=reach)
 
 
 def engines(path, model, keras_model, original, batch):
@@ -65,5 +97,4 @@ def engines(path, model, keras_model, original, batch):
         "OpenCV DNN": lambda: opencv(planes),
         "Keras groups": lambda: theirs(tf.constant(images), training=False).numpy(),
         "TF 1 graph": lambda: original.forward(images),
-        "AlexNet.predict": lambda: model.predict(images, batch_size=batch, verbose=0),
     }

@@ -1,11 +1,11 @@
 """Cross-validate the readout on UC Merced, and what each of its ingredients brings.
 
-    python -m benchmarks.readout -o data/results/readout_5fold
+    python -m benchmarks.readout -o data/results/readout_ablation
 
-Writes folds.csv, a row for each variant, seed and fold, predictions.csv of the first variant, and
-ablation.csv with means over the folds. Each row is computed from all folds but its own; the
-shrinkage comes from leave-one-out on these. Killed, it goes on where it stopped: statistics are
-kept in a cache, 60 images a file, and finished folds are not computed anew.
+Writes folds.csv, a row for each variant, seed and fold, and ablation.csv with means over the folds.
+Each row is computed from all folds but its own; the shrinkage comes from leave-one-out on these.
+Killed, it goes on where it stopped: statistics are kept in a cache, 60 images a file, and finished
+folds are not computed anew. `crossval --recipe readout` tests what the command line fits.
 """
 
 import hashlib
@@ -43,33 +43,27 @@ class Variant(NamedTuple):
         views: number of flips and rotations, 1 or 8.
         statistics: (layer, kind) pairs, as `statistics.parts` names them.
         shrinkages: candidates of `fit_readout`; None for its own.
-        classifier: "readout", or "svm" for a linear support vector machine with C = 1.
     """
 
-    sizes: tuple = (227, 320, 448)
+    sizes: tuple = (227,)
     views: int = VIEWS
     statistics: tuple = SINGLE
     shrinkages: tuple | None = None
-    classifier: str = "readout"
 
 
-RECIPE = Variant()
+ONE = Variant()
 VARIANTS = {
-    "recipe": RECIPE,
-    "one size, one view": RECIPE._replace(sizes=(227,), views=1),
-    "one size, one view, and pairs": Variant((227,), 1, SINGLE + PAIRS),
-    "one size": RECIPE._replace(sizes=(227,)),
-    "size 320": RECIPE._replace(sizes=(320,)),
-    "size 448": RECIPE._replace(sizes=(448,)),
-    "two sizes": RECIPE._replace(sizes=(227, 320)),
-    "one view": RECIPE._replace(views=1),
-    "pairs alone": RECIPE._replace(statistics=PAIRS),
-    "and pairs": RECIPE._replace(statistics=SINGLE + PAIRS),
-    "relu5 alone": RECIPE._replace(statistics=OF_RELU5),
-    "mean of relu5 alone": RECIPE._replace(statistics=OF_RELU5[:1]),
-    "shrinkage 0.1": RECIPE._replace(shrinkages=(0.1,)),
-    "shrinkage 0.3": RECIPE._replace(shrinkages=(0.3,)),
-    "linear SVM": RECIPE._replace(classifier="svm"),
+    "227 and 320 pixels": ONE._replace(sizes=(227, 320)),
+    "320 pixels": ONE._replace(sizes=(320,)),
+    "227 pixels": ONE,
+    "227, one view": ONE._replace(views=1),
+    "227, relu5 alone": ONE._replace(statistics=OF_RELU5),
+    "227, mean of relu5 alone": ONE._replace(statistics=OF_RELU5[:1]),
+    "227, shrinkage 0.3": ONE._replace(shrinkages=(0.3,)),
+    "227, shrinkage 0.05": ONE._replace(shrinkages=(0.05,)),
+    "227, pairs alone": ONE._replace(statistics=PAIRS),
+    "227, and pairs": ONE._replace(statistics=SINGLE + PAIRS),
+    "227, and pairs, one view": ONE._replace(statistics=SINGLE + PAIRS, views=1),
 }
 
 
@@ -98,7 +92,7 @@ def cached_statistics(images, weights, size, view, cache, progress=True):
     if whole.exists():
         return np.load(whole, mmap_mode="r")
     from alexnet_lib.images.reading import read_image
-    from alexnet_lib.images.statistics import statistics_of
+    from benchmarks.statistics import statistics_of
 
     model = _convolutions(weights)
     starts = range(0, len(images), CHUNK)
@@ -135,7 +129,7 @@ def features_of(variant, statistics):
         variant: `Variant`.
         statistics: function from size and view to an array of all statistics.
     """
-    from alexnet_lib.images.statistics import parts
+    from benchmarks.statistics import parts
 
     slices, columns = parts(), []
     for size in variant.sizes:
@@ -146,27 +140,16 @@ def features_of(variant, statistics):
     return np.concatenate(columns, axis=1)
 
 
-def probabilities_of(variant, features, labels, train, test):
-    """Fit on `train` and return a row's figures and the probabilities of `test`."""
+def fit_and_test(variant, features, labels, train, test):
+    """Fit on `train` and return a row's figures on `test`."""
     from alexnet_lib.finetuning.readout import SHRINKAGES, fit_readout
 
-    if variant.classifier == "readout":
-        shrinkages = variant.shrinkages or SHRINKAGES
-        readout = fit_readout(features[train], labels[train], shrinkages)
-        row = {"shrinkage": readout.shrinkage, "leave_one_out": readout.accuracy}
-        return row, readout.predict_proba(features[test])
-    from scipy.special import softmax
-    from sklearn.svm import SVC
-
-    center, spread = features[train].mean(axis=0), features[train].std(axis=0)
-    z = (features - center) / np.where(spread > 1e-5 * np.abs(center), spread, np.inf)
-    z /= np.sqrt(z.shape[1])  # products of 1 for the kernel's scale
-    machine = SVC(kernel="precomputed", decision_function_shape="ovr")
-    machine.fit(z[train] @ z[train].T, labels[train])
-    scores = machine.decision_function(z[test] @ z[train].T)
-    if scores.ndim == 1:  # two classes
-        scores = np.stack([-scores, scores], axis=1)
-    return {}, softmax(scores, axis=1)
+    readout = fit_readout(features[train], labels[train], variant.shrinkages or SHRINKAGES)
+    predicted = readout.predict_proba(features[test]).argmax(axis=1)
+    accuracy = float(np.mean(predicted == labels[test]))
+    row = {"accuracy": accuracy, "shrinkage": readout.shrinkage}
+    row |= {"leave_one_out": readout.accuracy, "train": len(train), "test": len(test)}
+    return row | {"features": features.shape[1]}
 
 
 def crossval(images, groups, variants, seeds, statistics, folder, about, progress=True):
@@ -175,7 +158,7 @@ def crossval(images, groups, variants, seeds, statistics, folder, about, progres
     Args:
         images: `Images`.
         groups: of `duplicate_groups`.
-        variants: dict from name to `Variant`; the predictions of the first are written.
+        variants: dict from name to `Variant`.
         seeds: of folds.
         statistics: as in `features_of`.
         folder: of the tables.
@@ -190,38 +173,20 @@ def crossval(images, groups, variants, seeds, statistics, folder, about, progres
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    first = next(iter(variants))
-    folds, predictions = _finished(folder, about)
+    folds = _finished(folder / "folds.csv", about)
     done = {(row["variant"], row["seed"], row["fold"]) for row in folds}
     for name, variant in variants.items():
-        left = [
-            (seed, fold)
-            for seed in seeds
-            for fold in range(FOLDS)
-            if (name, seed, fold) not in done
-        ]
+        every = itertools.product(seeds, range(FOLDS))
+        left = [(seed, fold) for seed, fold in every if (name, seed, fold) not in done]
         features = features_of(variant, statistics) if left else None
         for seed, fold in left:
             fold_of = k_folds(images.labels, groups, FOLDS, seed)
             train, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
-            extra, found = probabilities_of(variant, features, images.labels, train, test)
-            predicted = found.argmax(axis=1)
-            accuracy = float(np.mean(predicted == images.labels[test]))
-            row = {"variant": name, "seed": seed, "fold": fold, "accuracy": accuracy, **extra}
-            row |= {"train": len(train), "test": len(test), "features": features.shape[1]}
+            row = {"variant": name, "seed": seed, "fold": fold}
+            row |= fit_and_test(variant, features, images.labels, train, test)
             if progress:
                 print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
             folds.append(row)
-            if name == first:
-                classes = np.array(images.classes)
-                columns = {
-                    "image": np.array(images.names)[test], "seed": seed, "fold": fold,
-                    "true": classes[images.labels[test]], "predicted": classes[predicted],
-                    "probability": found.max(axis=1).astype(float).round(4),
-                }  # fmt: skip
-                predictions.append(pd.DataFrame(columns))
-                write_csv(folder / "predictions.csv", pd.concat(predictions))
-            # The folds go last: they say what is whole.
             write_csv(folder / "folds.csv", pd.DataFrame(folds).assign(**about))
     table = pd.DataFrame(folds)
     means = table.groupby(["variant", "seed", "features"], sort=False)["accuracy"]
@@ -230,23 +195,15 @@ def crossval(images, groups, variants, seeds, statistics, folder, about, progres
     return table, means
 
 
-def _finished(folder, about):
-    """Return the rows of finished folds and their predictions."""
-    path = folder / "folds.csv"
+def _finished(path, about):
+    """Return the rows of finished folds."""
     if not path.exists():
-        return [], []
+        return []
     table = pd.read_csv(path, dtype=dict.fromkeys(about, str), keep_default_na=False, na_values="")
     differ = [key for key in about if key not in table or set(table[key]) != {str(about[key])}]
     if differ:
         raise InputError(f"{path}: of another run: differs in {', '.join(differ)}. Choose another")
-    rows = table.drop(columns=list(about)).to_dict("records")
-    predictions = folder / "predictions.csv"
-    if not predictions.exists():
-        return rows, []
-    stored = pd.read_csv(predictions)
-    first = {(row["seed"], row["fold"]) for row in rows if row["variant"] == rows[0]["variant"]}
-    whole = [part for key, part in stored.groupby(["seed", "fold"]) if key in first]
-    return rows, whole
+    return table.drop(columns=list(about)).to_dict("records")
 
 
 @click.command()

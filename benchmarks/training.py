@@ -27,6 +27,7 @@ SAME_STEP = {ORIGINAL: 1e-3, KERAS: 1e-2}
 def rows(quick=False):
     """Yield the rows of the table, each after a check that all ways lead to the same weights."""
     yield from all_layers(quick)
+    yield from fit_all_layers(quick)
     yield from frozen_convolutions(quick)
     yield from whole_story(quick)
 
@@ -132,6 +133,28 @@ def all_layers(quick):
     times = at_peak(times, training_macs(batch), peak)
     for peer, reach in {ORIGINAL: 1.3, KERAS: None, PEAK: 0.7}.items():
         yield row(f"training step, all layers, batch {batch}", "ours", peer, times, reach=reach)
+
+
+def fit_all_layers(quick):
+    """Yield the row of a step of `fit`, the call that users make, beside a step of `finetune`."""
+    import keras
+
+    from alexnet_lib.teaching.stand_in import stand_in_weights
+
+    batch = 2 if quick else BATCH
+    images, labels = noise_images(batch)
+    weights, recipe = stand_in_weights(), all_layers_recipe()
+    model = network(weights)
+    model.compile(keras.optimizers.SGD(recipe.learning_rate), "sparse_categorical_crossentropy")
+    step = step_of(trainer_of(network(weights), recipe), images, labels)
+    functions = {
+        "fit": lambda: model.fit(images, labels, batch_size=batch, verbose=0).history["loss"][0],
+        "finetune": step,
+    }
+    check_equal("fit: loss", functions["fit"](), step(), limit=1e-4)
+    times = time_in_turns(functions, 1 if quick else STEP_RUNS)
+    work = f"fit, all layers, step of {batch}"
+    yield row(work, "fit", "finetune", times, reach=round(1 / 1.15, 3))
 
 
 def frozen_convolutions(quick):

@@ -9,9 +9,11 @@ import pytest
 
 import alexnet_lib
 from alexnet_lib import files
+from alexnet_lib.finetuning.classifier import load_classifier
+from alexnet_lib.finetuning.runs import fresh_model
 from alexnet_lib.port.alexnet import AlexNet, decode_predictions, load_weights
 from alexnet_lib.port.alexnet_files import imagenet_classes
-from alexnet_lib.port.architecture import describe
+from alexnet_lib.port.architecture import FC6_SCALE, describe
 from alexnet_lib.port.layouts import model_weights, save_npz
 
 
@@ -111,6 +113,13 @@ def test_dropout_activation_and_regularizer():
         ({"classes": 2.5}, "classes=2.5"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"weights": 7}, "weights=int"),
+        ({"weights": True}, r"AlexNet\(weights=None, include_top=True\)"),
+        ({"weights": "imagenet", "classes": 5}, "needs classes=1000; .* classes=5"),
+        ({"pooling": "sum", "include_top": False}, "None, 'avg' or 'max'.*pooling='sum'"),
+        ({"input_shape": (224, 224, 3)}, r"AlexNet takes 227: .*\(224, 224, 3\)"),
+        ({"input_shape": (62, 99, 3), "include_top": False}, r"at least 63.*\(62, 99, 3\)"),
+        ({"input_shape": (3, 227, 227), "include_top": False}, r"\(height, width, 3\)"),
+        ({"input_tensor": np.ones(3)}, "must be a Keras tensor.* ndarray"),
         ({"weights": "alexnet.pkl", "fc_units": 8}, r"ends in \.caffemodel, \.npz.*'alexnet\.pkl'"),
     ],
 )
@@ -165,6 +174,69 @@ def test_missing_imagenet_says_which_command_brings_it(tmp_path, monkeypatch):
     monkeypatch.setenv("ALEXNET_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="`python -m alexnet_lib fetch alexnet`"):
         AlexNet("imagenet", fc_units=8)
+
+
+def test_classes_and_widths_come_from_the_file():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing starts fresh
+        carried = AlexNet(files.UCMERCED_CLASSIFIER)
+    expected = load_classifier().model
+    assert carried.output.shape == expected.output.shape == (None, 21)
+    assert_holds(carried, model_weights(expected), CONVOLUTIONS + FULLY_CONNECTED)
+    with pytest.warns(UserWarning, match=r"fresh: fc8 \(21 classes in the file, 5 in the model"):
+        assert AlexNet(files.UCMERCED_CLASSIFIER, classes=5).output.shape == (None, 5)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5", "model.npz"])
+def test_every_kind_of_file_says_its_head(name, tmp_path):
+    model = AlexNet(classes=3, fc_units=8)
+    if name == "model.npz":
+        save_npz(tmp_path / name, model_weights(model))
+    else:
+        (model.save if name == "model.keras" else model.save_weights)(tmp_path / name)
+    again = AlexNet(tmp_path / name)
+    assert_holds(again, model_weights(model), CONVOLUTIONS + FULLY_CONNECTED)
+
+
+def test_fresh_fc6_starts_smaller_by_the_same_draws():
+    """Stored runs began with He's weights that were scaled afterwards."""
+    found = []
+    for options in ({}, {"kernel_initializer": "he_normal"}):
+        keras.utils.set_random_seed(3)
+        found.append(AlexNet(classes=4, fc_units=16, **options))
+    for new, old in zip(*(model.weights for model in found), strict=True):
+        scale = FC6_SCALE if new.path == "fc6/kernel" else 1
+        np.testing.assert_array_equal(new, scale * np.asarray(old), err_msg=new.path)
+    np.testing.assert_array_equal(
+        fresh_model(4, 3, fc_units=16).get_layer("fc6").kernel, found[0].get_layer("fc6").kernel
+    )
+    config = keras.models.clone_model(found[0]).get_layer("fc6").get_config()
+    assert config["kernel_initializer"]["config"]["scale"] == 2 * FC6_SCALE**2
+
+
+@pytest.mark.parametrize("shape", [(63, 63, 3), (100, 224, 3), (227, 227, 3)], ids=str)
+def test_any_size_without_the_top(shape):
+    """Pooling rounds up, as in Caffe, whether the size is known when the model is made or not."""
+    fixed = AlexNet(include_top=False, input_shape=shape)
+    any_size = AlexNet(include_top=False, input_shape=(None, None, 3), pooling="max")
+    any_size.set_weights(fixed.get_weights())
+    x = np.random.default_rng(0).uniform(-120, 120, (1, *shape)).astype(np.float32)
+    pool5 = fixed(x).numpy()
+    assert pool5.shape[1:3] == {63: (1, 1), 100: (2, 6), 227: (6, 6)}[shape[0]]
+    np.testing.assert_allclose(any_size(x), pool5.max((1, 2)), rtol=1e-5)
+
+
+def test_pooling_and_input_tensor():
+    inputs = keras.Input((227, 227, 3))
+    model = AlexNet(
+        include_top=False, pooling="avg", input_tensor=keras.layers.Rescaling(2.0)(inputs)
+    )
+    assert model.output.shape == (None, 256)
+    assert [layer.name for layer in model.layers[1:3]] == ["rescaling", "conv1"]
+    plain = AlexNet(include_top=False)
+    plain.set_weights(model.get_weights())
+    x = np.random.default_rng(0).uniform(-60, 60, (1, 227, 227, 3)).astype(np.float32)
+    np.testing.assert_allclose(model(x), plain(2 * x).numpy().mean((1, 2)), rtol=1e-4)
 
 
 def test_decode_predictions():

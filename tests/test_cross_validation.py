@@ -178,7 +178,7 @@ def test_from_folder_to_prediction(folder, weights, tmp_path):
     image = next((folder / "light").iterdir())
     predicted = run_command("predict", "-m", output, image, "--top", 2)
     assert predicted.exit_code == 0, predicted.output
-    assert {line.split()[-1] for line in predicted.output.splitlines()[1:]} == {"dark", "light"}
+    assert {line.split()[-1] for line in predicted.stdout.splitlines()[1:]} == {"dark", "light"}
 
 
 @pytest.mark.usefixtures("tiny")
@@ -193,9 +193,9 @@ def test_crossval_command(folder, weights, tmp_path):
 
 
 def test_what_differs_is_said_before_an_image_is_read(weights, tmp_path):
-    recipe, absent = RECIPES["recommended"], tmp_path / "no folder at all"
+    recipe, empty = RECIPES["recommended"], tmp_path / "no images"
     output, folds = tmp_path / "run", tmp_path / "folds"
-    for folder in (output, folds):
+    for folder in (empty, output, folds):
         folder.mkdir()
     settings = settings_of([recipe], 0, 4096, weights)
     facts = {"settings": {"recipe": recipe._asdict(), "seed": 0}, "history": [{}]}
@@ -204,12 +204,12 @@ def test_what_differs_is_said_before_an_image_is_read(weights, tmp_path):
     row = settings | {"recipes": json.dumps(settings["recipes"]), "k": 5}
     pd.DataFrame([row]).to_csv(folds / "folds.csv", index=False)
     for command, results in (("finetune", output), ("crossval", folds)):
-        options = [command, absent, "-o", results, "--weights", weights]
+        options = [command, empty, "-o", results, "--weights", weights]
         for more, line in (
             (["--class-weights", "balanced"], "class_weights none in the folder, balanced asked"),
             (["--seed", 1], "differs in seed: 0 in the folder, 1 asked"),
             (["--augment", "none"], "differs in augment: aerial in the folder, none asked"),
-            ([], f"{absent}: expected a folder"),  # what is the same goes on
+            ([], f"{empty}: expected at least two class folders"),  # what is the same goes on
         ):
             result = run_command(*options, *more)
             assert result.exit_code == 1

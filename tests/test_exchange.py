@@ -170,9 +170,15 @@ def test_prove_command(small, tmp_path):
     cv2.imwrite(str(photograph), pixels)
     done = run("prove", *small, "--image", photograph, "--mean", "104,117,123")
     assert done.exit_code == 0, done.output
-    done = run("prove", *small, "--mean", "104")
-    assert done.exit_code == 2
-    assert "--mean goes with --image" in done.output
+    cv2.imwrite(str(photograph), pixels.astype(np.uint16) * 16)
+    done = run("prove", *small, "--image", photograph)
+    assert "this looks like 12-bit data" in done.output
+    done = run("prove", *small, "--image", photograph, "--white", "4095")
+    assert done.exit_code == 0, done.output
+    for option in ("--mean", "--white"):
+        done = run("prove", *small, option, "104")
+        assert done.exit_code == 2
+        assert f"{option} goes with --image" in done.output
 
 
 def test_prove_command_names_the_first_broken_layer(small, monkeypatch):

@@ -405,6 +405,18 @@ def test_whatever_reads_pixels_uses_the_images_white(folder, tmp_path, monkeypat
     assert read_folder(folder).white is None
 
 
+def test_twelve_bits_need_their_white(tmp_path):
+    values = np.random.default_rng(0).integers(0, 4096, (4, 20, 30)).astype(np.uint16)
+    for i, pixels in enumerate(values):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "ab"[i % 2] / f"{i}.png"), pixels)
+    with pytest.raises(ValueError, match=r"0\.png: values .*--white 4095"):
+        read_folder(tmp_path)
+    images = read_folder(tmp_path, white=4095)
+    expected = np.repeat(np.round(values[2] / 4095 * 255)[..., None], 3, axis=2)
+    np.testing.assert_allclose(images.read("a/2.png"), expected, atol=1)
+
+
 def test_duplicates_are_of_pixels(folder):
     """A copy in another format is a duplicate; the same bytes in another shape are not."""
     pixels = cv2.imread(str(folder / "a" / "a1.png"))

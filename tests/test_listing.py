@@ -1,10 +1,12 @@
 """Lists of images: Caffe's lines and CSV as programs and spreadsheets write it."""
 
 import pytest
+from damage import mutations
 from small import deal, write_noise
 
+from alexnet_lib.errors import InputError
 from alexnet_lib.images.folder import read_folder
-from alexnet_lib.images.listing import subset_of
+from alexnet_lib.images.listing import read_list, subset_of
 from alexnet_lib.images.splits import SUBSETS
 
 
@@ -131,3 +133,20 @@ def test_a_list_with_missing_files_is_read_on_request(data):
     with pytest.warns(UserWarning, match=r"line 2: no file .*9\.png"):
         images = read(data, "x/0.png 1\nx/9.png 2\ny z/1.png 2", skip_broken=True)
     assert len(images) == 2
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.csv", "wide.csv"])
+def test_damage_to_a_list_is_an_error_that_names_it(data, name):
+    rows = [f"{file} {label}" for file, label in zip(CELLS, "ababab", strict=True)]
+    if name != "list.txt":
+        rows = ["file;class", *(f'"{row[:-2]}";{row[-1]}' for row in rows)]
+    content = "\r\n".join(rows).encode("utf-16" if name == "wide.csv" else "utf-8")
+    errors = []
+    for damaged in mutations(content, 200):
+        (data / name).write_bytes(damaged)
+        try:
+            read_list(data / name)
+        except InputError as error:
+            errors.append(str(error))
+    assert 50 < len(errors) < 200
+    assert all(error.startswith(f"{data / name}: ") for error in errors)

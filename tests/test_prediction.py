@@ -23,10 +23,14 @@ from alexnet_lib.images.folder import read_folder
 from alexnet_lib.images.preprocessing import preprocess_input
 from alexnet_lib.images.reading import read_image
 from alexnet_lib.port.alexnet import AlexNet
-from alexnet_lib.port.inference import check_weights, convolutional_features, probabilities
+from alexnet_lib.port.inference import check_weights, features, probabilities
 from alexnet_lib.port.layouts import save_npz
 from alexnet_lib.teaching.scenes import draw_scene
 
+# What a process finds first, before what this one would.
+PATH = {
+    "PYTHONPATH": os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+}
 NAMES = ("agricultural", "airplane", "forest", "harbor", "river")
 
 
@@ -59,8 +63,7 @@ def wide(weights, tmp_path_factory):
 
 
 def answers_of(weights, batch):
-    features = np.stack([convolutional_features(weights, image) for image in batch])
-    return probabilities(weights, features)
+    return probabilities(weights, np.stack([features(weights, image) for image in batch]))
 
 
 @pytest.mark.parametrize("which", ["carried", "wide"])
@@ -132,7 +135,7 @@ def test_weights_that_do_not_fit_are_refused():
         with pytest.raises(InputError, match=message):
             check_weights(given)
     with pytest.raises(InputError, match="expected an image of"):
-        convolutional_features(weights, np.zeros((1, 227, 227, 3), np.float32))
+        features(weights, np.zeros((1, 227, 227, 3), np.float32))
     weights["fc7/bias"] = np.full(256, np.nan, np.float32)
     with pytest.raises(InputError, match="not finite"):
         probabilities(weights, np.zeros((1, 6, 6, 256), np.float32))
@@ -141,7 +144,7 @@ def test_weights_that_do_not_fit_are_refused():
 def process(*arguments, **options):
     """Run a command in a process of its own, as a user does."""
     command = [sys.executable, "-m", "alexnet_lib", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | PATH
     return subprocess.run(command, capture_output=True, env=environment, check=False, **options)
 
 
@@ -167,7 +170,7 @@ def test_a_closed_pipe_ends_quietly(pictures):
     )
     result = subprocess.run(
         f"{command} | head -n 1", shell=True, capture_output=True, text=True, check=False,
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT, env=os.environ | PATH,
     )  # fmt: skip
     assert (result.stdout, result.stderr) == (f"{pictures}/river.webp\n", "")
 
@@ -234,6 +237,21 @@ def test_imagenet_and_a_mean(caffemodel, pictures, monkeypatch, tmp_path):
         assert result.exit_code == 1
         assert message in result.stderr
     assert run_command("predict", "--imagenet", "-m", tmp_path, path).exit_code == 2
+
+
+def test_a_deep_image_needs_its_white(pictures, tmp_path):
+    path = pictures / "river.webp"
+    write_image(tmp_path / "deep.png", read_image(path).astype(np.uint16) * 16)
+    refused = run_command("predict", tmp_path / "deep.png")
+    assert refused.exit_code == 1
+    assert "deep.png" in refused.stderr
+    tables = [
+        run_command("predict", *arguments, "--csv", "-", "--top", 1).stdout.splitlines()[1]
+        for arguments in ([tmp_path / "deep.png", "--white", 4080], [path])
+    ]
+    deep, plain = [line.split(",")[2:] for line in tables]
+    assert deep[0] == plain[0]
+    assert float(deep[1]) == pytest.approx(float(plain[1]), rel=1e-3)
 
 
 def test_neither_help_nor_a_mistake_loads_what_takes_long(tmp_path):
@@ -304,7 +322,7 @@ def test_neither_help_nor_a_mistake_loads_what_takes_long(tmp_path):
         print("whole:", loaded(*slow))
         """,
         tmp_path,
-        PYTHONPATH=str(ROOT),
+        **PATH,
     )
     assert written.splitlines() == ["light: []", "whole: []"], written
 

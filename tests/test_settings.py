@@ -67,6 +67,13 @@ def test_a_run_without_settings_is_known_by_its_checkpoint(tmp_path):
         check_run(tmp_path, asked("all-layers", augment="mirror"))
 
 
+def test_a_run_of_more_stages_is_known_by_its_first(tmp_path):
+    write_checkpoint(tmp_path / "stage1", RECIPE)
+    write_settings(tmp_path, asked("all-layers"))
+    with pytest.raises(InputError, match=r"recipe: layers conv1, .* in the folder, fc6, fc7"):
+        check_run(tmp_path, asked())
+
+
 def test_settings_of_a_run_that_trained_nothing_do_not_bind(tmp_path):
     write_settings(tmp_path, asked(seed=5))
     check_run(tmp_path, asked(seed=6))

@@ -170,6 +170,10 @@ def test_a_checkpoint_of_another_run_is_refused(subsets, tmp_path):
         ),
         (small_network(), subsets[0], recipe, 1, "seed: 0 in the folder, 1 asked"),
         (small_network(), fewer, recipe, 0, "images: .*"),
+        (
+            small_network(), subsets[0].augmented("mirror"), recipe, 0,
+            "augment: aerial in the folder, mirror asked",
+        ),
         (small_network(units=8), subsets[0], recipe, 0, "size of the head: .* asked"),
         (other, subsets[0], recipe, 0, "frozen weights: .* asked"),
     ):  # fmt: skip
@@ -414,14 +418,6 @@ def test_a_checkpoint_of_an_earlier_version_is_taken_up(subsets, tmp_path):
     assert len(finetune(small_network(), *subsets, recipe, tmp_path, progress=False)) == 1
     with pytest.raises(ValueError, match=r"recipe: l2 0\.0 in the folder, 1 asked"):
         finetune(small_network(), *subsets, recipe._replace(l2=1), tmp_path, progress=False)
-
-
-def test_another_augmentation_is_another_run(subsets, tmp_path):
-    recipe = RECIPE._replace(epochs=1)
-    finetune(small_network(), *subsets, recipe, tmp_path, progress=False)
-    fewer = [each.augmented("mirror") for each in subsets]
-    with pytest.raises(ValueError, match="augment: aerial in the folder, mirror asked"):
-        finetune(small_network(), *fewer, recipe, tmp_path, progress=False)
 
 
 def test_arrows_are_learned_without_flips_alone(tmp_path):

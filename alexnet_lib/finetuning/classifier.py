@@ -32,7 +32,7 @@ class Classifier(NamedTuple):
     """A model and what its outputs mean.
 
     Attributes:
-        model: `AlexNet` with its top.
+        model: `AlexNet` with its top, or of `readout_model`.
         classes: the names of its classes, in the order of its outputs.
     """
 
@@ -59,13 +59,19 @@ def save_classifier(path, classifier, dtype="float32", augment=None, white=None)
         weights = {name: array.astype(dtype, copy=False) for name, array in weights.items()}
     if strange := [name for name, array in weights.items() if not np.isfinite(array).all()]:
         raise InputError(f"{strange[0]}: not finite as {dtype}; store the classifier as float32")
-    outputs = classifier.model.get_layer("fc8").units
+    outputs = classifier.model.output.shape[-1]
     if len(classifier.classes) != outputs:
         raise InputError(
             f"expected {outputs} names of classes, one an output. "
             f"Received: {len(classifier.classes)}"
         )
     more = {"classes": np.array(classifier.classes)}
+    if "readout/kernel" in weights:
+        from alexnet_lib.finetuning.readout_model import sizes_and_views
+
+        sizes, views = map(np.array, sizes_and_views(classifier.model))
+        more |= {"readout/sizes": sizes, "readout/views": views}
+        augment = "none"  # its views are inside
     if augment is not None:
         more["augment"] = np.array(augment)
     if white is not None:
@@ -87,7 +93,7 @@ def read_classifier(path=UCMERCED_CLASSIFIER):
         ValueError: where the file is something else, or its parts disagree.
     """
     with open_npz(path, "a classifier of `finetune`") as file:
-        if "fc8/bias" not in file:
+        if "fc8/bias" not in file and "readout/bias" not in file:
             raise KeyError("it lacks 'fc8/bias'")
         if "classes" not in file:
             raise InputError(
@@ -98,7 +104,8 @@ def read_classifier(path=UCMERCED_CLASSIFIER):
         weights = {name: file[name] for name in file if "/" in name}
     with prefix_errors(path):
         weights = check_weights(weights)
-        if len(classes) != (outputs := weights["fc8/bias"].size):
+        last = "readout/bias" if "readout/bias" in weights else "fc8/bias"
+        if len(classes) != (outputs := weights[last].size):
             raise InputError(f"expected {outputs} names of classes, one an output, got {classes}")
     return weights, classes
 
@@ -109,13 +116,17 @@ def load_classifier(path=UCMERCED_CLASSIFIER):
     Returns:
         `Classifier`; the model computes in float32.
     """
+    from alexnet_lib.finetuning.readout_model import readout_model
     from alexnet_lib.port.alexnet import AlexNet
 
     weights, classes = read_classifier(path)
-    # Zeros, since all is overwritten: drawing the full head's 54 million numbers takes a second.
-    model = AlexNet(
-        classes=len(classes), fc_units=weights["fc6/bias"].size, kernel_initializer="zeros"
-    )
+    if "readout/kernel" in weights:
+        sizes, views = weights.pop("readout/sizes"), weights.pop("readout/views")
+        model = readout_model(len(classes), sizes=sizes, views=int(views))
+    else:
+        # Zeros, since all is overwritten: drawing 54 million numbers takes a second.
+        units = weights["fc6/bias"].size
+        model = AlexNet(classes=len(classes), fc_units=units, kernel_initializer="zeros")
     for name in dict.fromkeys(key.split("/")[0] for key in weights):
         model.get_layer(name).set_weights([weights[f"{name}/kernel"], weights[f"{name}/bias"]])
     return Classifier(model, classes)

@@ -94,6 +94,8 @@ def _weights(weights):
 
 def _recipe(name, epochs, class_weights):
     recipe = recipe_of(name)._replace(class_weights=class_weights)
+    if recipe.closed_form and epochs is not None:
+        raise click.UsageError(f"--recipe {name} is fitted in closed form and has no --epochs.")
     return recipe if epochs is None else recipe._replace(epochs=epochs)
 
 
@@ -116,7 +118,8 @@ def _training_options(command):
         click.option(
             "--recipe", default="recommended", show_default=True,
             type=click.Choice(list(RECIPES)),
-            help="The first two train fc6-fc8 on frozen convolutions; the last goes on from there.",
+            help="`original` and `recommended` train fc6-fc8 on frozen convolutions, `all-layers` "
+            "goes on from there; `readout` fits one linear layer in closed form, in seconds.",
         ),
         click.option(
             "--epochs", type=click.IntRange(1),
@@ -191,10 +194,13 @@ def finetune(folder, skip_broken, white, output, recipe, epochs, augment, class_
       python -m alexnet_lib finetune my_images -o runs/mine --split my_split.csv --keep-epochs
       python -m alexnet_lib finetune my_list.csv -o runs/mine --fractions 0.7,0.15,0.15
       python -m alexnet_lib finetune my_images -o runs/all --recipe all-layers --fc-units 256
+      python -m alexnet_lib finetune my_images -o runs/quick --recipe readout
       python -m alexnet_lib finetune -o runs/two --recipe all-layers --workers 2
     """  # noqa: D301 - click wants the character
     if split_file and fractions:
         raise click.UsageError("--split and --fractions exclude each other.")
+    if workers > 1 and recipe_of(recipe).closed_form:
+        raise click.UsageError(f"--recipe {recipe} is fitted in one process, without --workers.")
     if workers > 1 and not os.environ.get("TF_CONFIG"):
         from alexnet_lib.finetuning.launch import run_workers
 
@@ -204,7 +210,7 @@ def finetune(folder, skip_broken, white, output, recipe, epochs, augment, class_
     from alexnet_lib.finetuning.settings import check_run, say
 
     check_tf_config()
-    weights, recipe = _weights(weights), _recipe(recipe, epochs, class_weights)
+    recipe, weights = _recipe(recipe, epochs, class_weights), _weights(weights)
     check_run(output, _settings(recipe, seed, fc_units, weights, augment))
     images = _data(folder, output, skip_broken, white)  # what is missing is said at once
     import_tensorflow()
@@ -246,7 +252,7 @@ def crossval(folder, skip_broken, white, output, recipe, epochs, augment, class_
     """  # noqa: D301 - click wants the character
     from alexnet_lib.finetuning.settings import check_folds, say
 
-    weights, recipe = _weights(weights), _recipe(recipe, epochs, class_weights)
+    recipe, weights = _recipe(recipe, epochs, class_weights), _weights(weights)
     check_folds(output, _settings(recipe, seed, fc_units, weights, augment) | {"k": k})
     images = _data(folder, output, skip_broken, white)
     images = images.augmented(augment or images.augment)

@@ -12,7 +12,13 @@ from alexnet_lib.damaged import reading
 from alexnet_lib.files import write_csv
 from alexnet_lib.finetuning.evaluation import check_views, evaluate
 from alexnet_lib.finetuning.recipes import stages_of
-from alexnet_lib.finetuning.runs import AUGMENTED, data_of_stages, fresh_model, train_stages
+from alexnet_lib.finetuning.runs import (
+    AUGMENTED,
+    data_of_stages,
+    fresh_model,
+    model_of_stages,
+    train_stages,
+)
 from alexnet_lib.finetuning.settings import check_folds, run_lock, say, settings_of
 from alexnet_lib.finetuning.training import remarks, unequal
 from alexnet_lib.images.splits import k_folds, split
@@ -46,15 +52,17 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
         augment: "none", "mirror" or "aerial", as in `Images`; by default that of `data`.
 
     Returns:
-        folds and predictions, both `pandas.DataFrame`.
+        folds and predictions, both `pandas.DataFrame`. Folds have balanced accuracies too where the
+        classes differ in size.
 
     Raises:
         InputError: for arguments that disagree, or a folder with the results of another run, or in
             which another one is working.
     """
     data = data.augmented(augment or data.augment)
-    check_views(data, views)
     stages, fold_of = stages_of(recipe), k_folds(data.labels, groups, k, seed)
+    views = 1 if stages[-1].closed_form else views  # they are inside a readout
+    check_views(data, views)
     about = {"augment": data.augment, "white": data.white or ""}
     about = settings_of(stages, seed, fc_units, weights, **about) | {"k": k, "views": views}
     about["folds_sha1"] = hashlib.sha1(
@@ -74,7 +82,7 @@ def _train_folds(data, stages, fold_of, groups, about, folder, progress, weights
     if progress:
         say(AUGMENTED[data.augment])
     if len(folds) < k:
-        model = fresh_model(classes, seed, weights, fc_units)
+        model = model_of_stages(stages, data, seed, weights, fc_units)
         sources = data_of_stages(stages, data, model, progress)
     for fold in range(len(folds), k):
         inside, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
@@ -84,7 +92,8 @@ def _train_folds(data, stages, fold_of, groups, about, folder, progress, weights
         if progress and not folds:  # the other folds are alike
             for line in remarks(data.subset(train), data.subset(validation), stages[-1]):
                 say(line)
-        model = fresh_model(classes, seed + fold, weights, fc_units)
+        if not stages[-1].closed_form:  # a readout is all new in each fit
+            model = fresh_model(classes, seed + fold, weights, fc_units)
         history = train_stages(
             model, stages, sources, train, validation, seed=seed + fold, progress=progress
         )

@@ -11,6 +11,7 @@ from sklearn import metrics
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import write_csv
 from alexnet_lib.images.data import AUGMENTATIONS
+from alexnet_lib.port.architecture import INPUT_SIZE
 
 __all__ = ["Evaluation", "evaluate", "evaluate_files", "wilson_interval"]
 
@@ -206,16 +207,17 @@ def check_views(data, views):
         )
 
 
-def evaluate(model, data, views=1, batch_size=64):
+def evaluate(model, data, views=1, batch_size=None):
     """Classify images that were not trained on.
 
     Args:
-        model: `AlexNet` with its top.
-        data: `Images` or `Features`.
+        model: `AlexNet` with its top, or of `readout_model`, whose own views are inside it.
+        data: `Images` or features of them.
         views: 1, or the mean of the probabilities over 2, with the mirror image, or 8, all flips
             and rotations. Images allow as many as their augmentation, which should be that of
             training; features must have been computed for as many.
-        batch_size: images in a batch.
+        batch_size: images in a batch; by default 64, or 8 for a readout, which makes many squares
+            of each.
 
     Returns:
         `Evaluation`.
@@ -235,9 +237,11 @@ def evaluate(model, data, views=1, batch_size=64):
     def predict(x):
         return tf.nn.softmax(network(x, training=False))
 
+    size = model.input_shape[1]
+    batch_size = batch_size or (64 if data.layer or size == INPUT_SIZE else 8)
     probabilities = [
         np.mean([predict(tf.constant(view)) for view in batch], axis=0)
-        for batch in data.view_batches(batch_size, views)
+        for batch in data.view_batches(batch_size, views, size)
     ]
     return Evaluation(data.labels, np.concatenate(probabilities), data.classes, data.names)
 

@@ -8,15 +8,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from alexnet_lib.errors import AlexNetError, InputError
-from alexnet_lib.images.data import VIEWS
 from alexnet_lib.images.preprocessing import (
     IMAGENET_MEAN,
-    INPUT_SIZE,
     fit_mean,
-    preprocess_input,
+    resize_image,
 )
 from alexnet_lib.images.reading import read_image
-from alexnet_lib.port.inference import convolutional_features, probabilities
+from alexnet_lib.port import inference
 
 __all__ = ["classify"]
 
@@ -31,7 +29,7 @@ def classify(weights, files, mean=IMAGENET_MEAN, views=1, read=read_image):
 
     Args:
         weights: of `read_classifier` or `check_weights`.
-        files: paths of images; each is stretched to 227x227.
+        files: paths of images; each is stretched to 227x227, or what a readout takes.
         mean: as in `preprocess_input`.
         views: 1, or the mean of the probabilities over 2, with the mirror image, or 8, all flips
             and rotations.
@@ -44,7 +42,8 @@ def classify(weights, files, mean=IMAGENET_MEAN, views=1, read=read_image):
     Raises:
         InputError: for a mean that does not fit, or weights that give no finite numbers.
     """
-    fitted = fit_mean(mean, INPUT_SIZE, INPUT_SIZE)
+    size = inference.side(weights)
+    fitted = fit_mean(mean, size, size)
     if fitted.shape[-1] not in (1, 3) or not np.isfinite(fitted).all():
         raise InputError(
             "mean must be finite and for 3 channels: blue, green, red. Received: "
@@ -53,17 +52,19 @@ def classify(weights, files, mean=IMAGENET_MEAN, views=1, read=read_image):
 
     def features(path):
         try:
-            image = preprocess_input(read(path), "stretch", mean=mean)[0]
+            pixels = resize_image(read(path), "stretch", size)
+            image = pixels.astype(np.float32) - fitted
         except (AlexNetError, OSError) as error:
             return error
-        return np.stack([convolutional_features(weights, view) for view in _views(image, views)])
+        turned = inference.some_views(image, views)
+        return np.stack([inference.features(weights, view) for view in turned])
 
     def finish(paths, futures):
         results = [future.result() for future in futures]
         good = [each for each in results if not isinstance(each, Exception)]
         found = iter(())
         if good:
-            found = probabilities(weights, np.concatenate(good))
+            found = inference.probabilities(weights, np.concatenate(good))
             found = iter(found.reshape(len(good), views, -1).mean(axis=1))
         for path, result in zip(paths, results, strict=True):
             yield path, result if isinstance(result, Exception) else next(found)
@@ -81,11 +82,3 @@ def classify(weights, files, mean=IMAGENET_MEAN, views=1, read=read_image):
     finally:
         pool.shutdown(cancel_futures=True)
         one_thread.restore_original_limits()
-
-
-def _views(image, views):
-    """Return the image, with its mirror image, or in all flips and rotations."""
-    if views < VIEWS:
-        return [image, image[:, ::-1]][:views]
-    turned = [np.rot90(image, turns) for turns in range(4)]
-    return turned + [view[:, ::-1] for view in turned]

@@ -4,11 +4,11 @@ import math
 from typing import NamedTuple
 
 from alexnet_lib.errors import InputError
+from alexnet_lib.port.architecture import FC6_SCALE
 
 __all__ = [
     "CONVOLUTIONS",
     "FC",
-    "FC6_SCALE",
     "RECIPES",
     "Recipe",
     "learning_rate",
@@ -20,10 +20,7 @@ __all__ = [
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 #: Names of the fully connected layers, in order.
 FC = ("fc6", "fc7", "fc8")
-#: How much smaller fc6's fresh weights are, and how much slower it learns, than the layers after
-#: it: see `fresh_model`.
-FC6_SCALE = 1 / 32
-OPTIMIZERS = ("sgd", "momentum", "adamw")
+OPTIMIZERS = ("sgd", "momentum", "adamw", "closed-form")
 SCHEDULES = ("constant", "exponential", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -33,7 +30,8 @@ class Recipe(NamedTuple):
 
     Attributes:
         layers: names of the layers that train; all others are frozen.
-        optimizer: "sgd", "momentum" (0.9) or "adamw".
+        optimizer: "sgd", "momentum" (0.9), "adamw", or "closed-form" for a readout, to which only
+            `sizes` matters.
         learning_rate: of the fc layers, at the start.
         fc6_scale: fc6 learns at this many times `learning_rate`: AdamW's steps do not shrink where
             the inputs are large, and pool5's are.
@@ -49,7 +47,9 @@ class Recipe(NamedTuple):
         epochs: at most.
         patience: epochs without a better validation accuracy after which to stop; None for never.
         class_weights: "none", or "balanced" for a loss in which each image counts as images /
-            (classes x images of its class), so that all classes weigh the same.
+            (classes x images of its class), so that all classes weigh the same. To a readout they
+            always do.
+        sizes: of the squares, in pixels, that a readout sees; see `readout_model`.
     """
 
     layers: tuple[str, ...] = FC
@@ -67,6 +67,12 @@ class Recipe(NamedTuple):
     epochs: int = 30
     patience: int | None = None
     class_weights: str = "none"
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def closed_form(self):
+        """Whether a readout is fitted instead of training step by step."""
+        return self.optimizer == "closed-form"
 
     @property
     def convolutions(self):
@@ -89,6 +95,11 @@ class Recipe(NamedTuple):
                     f"recipe.{name} must be one of {', '.join(known)}. "
                     f"Received: {getattr(self, name)!r}"
                 )
+        if self.closed_form != bool(self.sizes):
+            raise InputError(
+                'sizes belong to optimizer="closed-form", and only to it. '
+                f"Received: optimizer={self.optimizer!r}, sizes={self.sizes}"
+            )
         if self.convolutions and self.conv_learning_rate <= 0:
             raise InputError(
                 f"{', '.join(self.convolutions)} train, so conv_learning_rate must be above 0. "
@@ -96,7 +107,8 @@ class Recipe(NamedTuple):
             )
 
 
-#: The book's recipes by name: "original", "recommended" and "all-layers", each a `Recipe`.
+#: The book's recipes by name: "original", "recommended", "all-layers" and "readout", each a
+#: `Recipe`.
 RECIPES = {
     # The work that this book builds on: TF 1.10, 20 epochs, fc6-fc8 of a frozen AlexNet.
     "original": Recipe(
@@ -111,6 +123,8 @@ RECIPES = {
         layers=CONVOLUTIONS + FC, learning_rate=2e-4, fc6_scale=FC6_SCALE, conv_learning_rate=1e-4,
         weight_decay=0.05, label_smoothing=0.1, batch_size=32, epochs=12,
     ),
+    # Linear discriminant analysis of statistics of relu1-relu5: nothing is iterated.
+    "readout": Recipe(layers=("readout",), optimizer="closed-form", epochs=1, sizes=(227, 320)),
 }  # fmt: skip
 
 

@@ -10,11 +10,11 @@ import contextlib
 import hashlib
 import json
 
-import keras
 import tensorflow as tf
 
 from alexnet_lib.errors import AlexNetError, InputError
 from alexnet_lib.finetuning.launch import check_tf_config
+from alexnet_lib.port.backend import keras
 from alexnet_lib.port.compilation import compiled, fused
 
 __all__ = ["Replicas", "WorkerLost", "default_strategy"]

@@ -3,12 +3,14 @@
 import contextlib
 from pathlib import Path
 
-import keras
+import numpy as np
 
 from alexnet_lib.errors import InputError
+from alexnet_lib.files import write_csv
 from alexnet_lib.finetuning.classifier import Classifier, save_classifier
 from alexnet_lib.finetuning.evaluation import evaluate
-from alexnet_lib.finetuning.recipes import FC6_SCALE, stages_of
+from alexnet_lib.finetuning.readout_model import readout_model, train_readout
+from alexnet_lib.finetuning.recipes import stages_of
 from alexnet_lib.finetuning.replicas import Replicas
 from alexnet_lib.finetuning.settings import (
     check_run,
@@ -31,8 +33,10 @@ from alexnet_lib.images.splits import (
     split,
     write_split,
 )
+from alexnet_lib.images.statistics import compute_statistics
 from alexnet_lib.port.alexnet import AlexNet, load_weights
 from alexnet_lib.port.architecture import FC_UNITS
+from alexnet_lib.port.backend import keras
 
 __all__ = ["data_of_stages", "fresh_model", "train_classifier", "train_stages"]
 
@@ -48,11 +52,7 @@ AUGMENTED = {
 
 
 def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
-    """Build AlexNet with a head to be trained.
-
-    He's widths suit inputs of about 1, and pool5's activations reach 200: fc6's weights start
-    smaller by `FC6_SCALE`, by which recipes also slow its learning. Larger ones give logits so
-    large that training begins by undoing them; a faster rate kills fc6's units.
+    """Build AlexNet with a head to be trained, the same for the same seed.
 
     Args:
         classes: number of outputs of fc8.
@@ -65,11 +65,28 @@ def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
     """
     keras.utils.set_random_seed(seed)
     model = AlexNet(classes=classes, fc_units=fc_units)
-    kernel = model.get_layer("fc6").kernel
-    kernel.assign(FC6_SCALE * kernel)
     if weights is not None:
         load_weights(model, weights)
     return model
+
+
+def model_of_stages(stages, data, seed=0, weights=None, fc_units=FC_UNITS):
+    """Build what the stages train: of `fresh_model`, or of `readout_model` for a readout.
+
+    Args:
+        stages: as `stages_of` returns them.
+        data: `Images` or `Features`; of their classes, and for a readout of their views.
+        seed: as in `fresh_model`, like the next two; a readout draws nothing at random.
+        weights: of the convolutions.
+        fc_units: of a head.
+
+    Returns:
+        A `keras.Model`.
+    """
+    classes, recipe = len(data.classes), stages[-1]
+    if recipe.closed_form:
+        return readout_model(classes, weights, recipe.sizes, data.views)
+    return fresh_model(classes, seed, weights, fc_units)
 
 
 def data_of_stages(stages, data, model, progress=True):
@@ -78,16 +95,19 @@ def data_of_stages(stages, data, model, progress=True):
     Args:
         stages: as `stages_of` returns them.
         data: `Images`, or `Features` where no convolution trains.
-        model: `AlexNet` with the convolutions' weights.
+        model: of `model_of_stages`.
         progress: show a bar.
 
     Returns:
         For each stage, `data` itself where it holds features already or the convolutions train;
-        else its features in all views of its augmentation: frozen convolutions run here, once.
+        else its features in all views of its augmentation, or for a readout its statistics: frozen
+        convolutions run here, once.
 
     Raises:
-        InputError: where convolutions are to train on features.
+        InputError: where convolutions are to train on features, or a readout on other features.
     """
+    if stages[-1].closed_form:
+        return [data if data.layer else compute_statistics(model, data, progress=progress)]
     for recipe in stages:
         check_trains_on(recipe, data)
     features = data if data.layer else compute_features(model, data, data.views, progress=progress)
@@ -102,7 +122,8 @@ def train_stages(model, stages, sources, train, validation, folder=None, **optio
         stages: as `stages_of` returns them.
         sources: as `data_of_stages` returns them.
         train: int (images,), the images to train on.
-        validation: int (images,), those to choose the epoch by.
+        validation: int (images,), those to choose the epoch by; a readout, which needs none,
+            trains on them too.
         folder: of the last stage's files; earlier stages keep theirs in stage1 and so on inside it.
         **options: of `finetune`: seed, progress, strategy, keep_epochs.
 
@@ -111,6 +132,11 @@ def train_stages(model, stages, sources, train, validation, folder=None, **optio
     """
     for number, (recipe, data) in enumerate(zip(stages, sources, strict=True), 1):
         where = None if folder is None else stage_folder(folder, number, len(stages))
+        if recipe.closed_form:
+            history = train_readout(model, data.subset(np.concatenate([train, validation])))
+            if folder is not None:
+                write_csv(where / "history.csv", history)
+            continue
         history = finetune(
             model, data.subset(train), data.subset(validation), recipe, where, **options
         )
@@ -166,6 +192,8 @@ def train_classifier(
     images = images.augmented(augment or images.augment)
     stages = stages_of(recipe)
     about = {"augment": images.augment, "white": images.white or "", "classes": images.classes}
+    if stages[-1].closed_form and replicas.shard[1] > 1:
+        raise InputError("a readout is fitted in one process; unset TF_CONFIG")
     if isinstance(split_by, (tuple, list)):
         about["fractions"] = split_by
     settings = settings_of(stages, seed, fc_units, weights, **about)
@@ -190,7 +218,7 @@ def train_classifier(
             for line in remarks(train, validation, stages[-1]):
                 say(line)
         with replicas.scope():
-            model = fresh_model(len(images.classes), seed, weights, fc_units)
+            model = model_of_stages(stages, images, seed, weights, fc_units)
         sources = data_of_stages(stages, images, model, progress)
         options = {"seed": seed, "progress": progress, "strategy": strategy}
         options["keep_epochs"] = keep_epochs

@@ -107,16 +107,18 @@ def check_run(folder, asked):
             trained than asked for.
     """
     asked = {key: value for key, value in asked.items() if key not in ("weights", *versions())}
-    lines, trained = [], False
-    recipes = asked["recipes"]
+    lines, recipes = [], asked["recipes"]
+    # A readout keeps no checkpoint; and perhaps there were more stages.
+    trained = Path(folder, "classifier.npz").exists()
+    trained |= any(Path(folder).glob("stage*/checkpoint.npz"))
     for number, recipe in enumerate(recipes, 1):
         path = stage_folder(folder, number, len(recipes)) / "checkpoint.npz"
         if path.exists():
             with open_npz(path, "a checkpoint of `finetune`") as file:
                 found, history = checkpoint_facts(file)
+                found = {name: found[name] for name in ("recipe", "seed")}
             trained = True
-            new = {"recipe": recipe, "seed": asked["seed"]}
-            lines += differences({name: found[name] for name in new}, new)
+            lines += differences(found, {"recipe": recipe, "seed": asked["seed"]})
             if not lines:
                 check_epochs(path, len(history), recipe["epochs"])
     if trained:

@@ -8,13 +8,13 @@ uninterrupted one.
 import hashlib
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from alexnet_lib.errors import AlexNetError
 from alexnet_lib.finetuning.recipes import CONVOLUTIONS, FC, learning_rate
 from alexnet_lib.finetuning.replicas import Replicas
+from alexnet_lib.port.backend import keras
 from alexnet_lib.port.compilation import one_loop
 
 __all__ = ["Trainer", "TrainingDiverged", "submodel"]
@@ -44,14 +44,15 @@ def submodel(model, layer=None):
     """Return the model from the output of a layer to the logits.
 
     Args:
-        model: `AlexNet` with its top.
+        model: `AlexNet` with its top, or of `readout_model`.
         layer: name of the layer whose output the data is, as in `Data`; None for the input.
 
     Returns:
         A `keras.Model` that shares the layers of `model`.
     """
     start = model.input if layer is None else model.get_layer(layer).output
-    return keras.Model(start, model.get_layer("fc8").output)
+    logits = [each for each in model.layers if each.weights][-1].output
+    return keras.Model(start, logits)
 
 
 class Trainer:

@@ -94,6 +94,7 @@ def batches(
     epochs=1,
     first_epoch=0,
     shard=(0, 1),
+    size=INPUT_SIZE,
     augmentation="aerial",
 ):
     """Resize, batch, augment and subtract the mean, as `preprocess_input` does.
@@ -105,22 +106,23 @@ def batches(
         batch_size: the last batch of an epoch may be smaller.
         training: shuffle, differently in each epoch, and `augment`.
         seed: of shuffling and augmentation.
-        resize: "stretch", "center" or "caffe", as in `preprocess_input`; to 227x227, or for
-            training to 256x256, from which `augment` crops 227x227.
+        resize: "stretch", "center" or "caffe", as in `preprocess_input`; for training to 256x256,
+            from which `augment` crops 227x227.
         epochs: number of consecutive epochs. A new iteration starts with the first one again.
         first_epoch: its number, to resume a run.
         shard: as in `image_dataset`.
         augmentation: of training: "mirror" or "aerial", as in `augment`, or "none", which shows the
             images as without training, in another order.
+        size: side of the images, in pixels; augmented ones always have 227.
 
     Returns:
-        A `tf.data.Dataset` of images, float32 (batch, 227, 227, 3), BGR, ImageNet's mean
+        A `tf.data.Dataset` of images, float32 (batch, size, size, 3), BGR, ImageNet's mean
         subtracted, and labels, int64 (batch,).
     """
     if resize not in RESIZES:
         raise InputError(f"resize must be one of {RESIZES}. Received: resize={resize!r}")
     varied = training and check_augmentation(augmentation) != "none"
-    size = SHORT_SIDE if varied else INPUT_SIZE
+    size = SHORT_SIDE if varied else size
     totals = [min(batch_size, count - start) for start in range(0, count, batch_size)]
     rows = [len(range(shard[0], total, shard[1])) for total in totals]
 

@@ -4,25 +4,10 @@ import unicodedata
 from pathlib import Path
 
 from alexnet_lib.errors import InputError
+from alexnet_lib.images.image_files import visible
 from alexnet_lib.images.listing import Found, Image, subset_of
 
-__all__ = ["find_images", "visible"]
-
-# Files and folders, in small letters, that systems leave behind; all other such begin with a dot.
-_SYSTEM = {
-    "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini",
-    "icon\r", "__macosx", "@eadir", "@__thumb", "@recycle", "#recycle", "#snapshot", "$recycle.bin",
-    "system volume information", "lost+found", "network trash folder", "picasa.ini", "__pycache__",
-}  # fmt: skip
-
-
-def visible(folder):
-    """Return what a folder holds, sorted, without hidden files and those that systems leave."""
-    return sorted(
-        path
-        for path in Path(folder).iterdir()
-        if not path.name.startswith(".") and path.name.lower() not in _SYSTEM
-    )
+__all__ = ["find_images"]
 
 
 def find_images(folder):

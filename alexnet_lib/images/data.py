@@ -97,10 +97,11 @@ class Data(Protocol):
             float32 (batch, 227, 227, 3) or (batch, 6, 6, 256), and int64 (batch,).
         """
 
-    def view_batches(self, batch_size, views=1):
+    def view_batches(self, batch_size, views=1, size=227):
         """Iterate over the images in order, each in 1, 2 or 8 views.
 
-        Two views are the image and its mirror image, left-right.
+        Two views are the image and its mirror image, left-right. Images are resized to squares of
+        `size` pixels; features are as they were computed.
 
         Yields:
             float32 (views, batch, ...).

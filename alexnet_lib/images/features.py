@@ -94,7 +94,7 @@ class Features:
             part = slice(start + shard[0], start + batch_size, shard[1])
             yield self.pool5(order[part], views[part]), self.labels[order[part]]
 
-    def view_batches(self, batch_size, views=1):
+    def view_batches(self, batch_size, views=1, size=None):
         """Iterate over the images in order, as `Data` says."""
         for start in range(0, len(self), batch_size):
             part = slice(start, start + batch_size)

@@ -22,6 +22,7 @@ from alexnet_lib.images.class_folders import find_images
 from alexnet_lib.images.data import AUGMENTATIONS, check_augmentation, default_augmentation
 from alexnet_lib.images.listing import read_list
 from alexnet_lib.images.reading import read_image
+from alexnet_lib.port.architecture import INPUT_SIZE
 
 __all__ = ["Images", "duplicate_groups", "find_ucmerced", "read_folder"]
 
@@ -82,7 +83,7 @@ class Images:
 
     def read(self, file):
         """Return the pixels of one of `files`, as `read_image` does."""
-        return _read(self.folder / file, self.white)
+        return read_image(self.folder / file, self.white)
 
     def subset(self, indices):
         """Return some of the images, in the order of `indices`."""
@@ -119,11 +120,11 @@ class Images:
             image_dataset(self, batch_size, shard, training=training, seed=seed, first_epoch=epoch)
         )
 
-    def view_batches(self, batch_size, views=1):
+    def view_batches(self, batch_size, views=1, size=INPUT_SIZE):
         """Iterate over the images in order, as `Data` says, in the first views of `eight_views`."""
         from alexnet_lib.images.batches import image_dataset, some_views
 
-        for images, _ in image_dataset(self, batch_size):
+        for images, _ in image_dataset(self, batch_size, size=size):
             yield some_views(images, views)
 
 
@@ -136,8 +137,8 @@ def find_ucmerced():
 def read_folder(folder, skip_broken=False, white=None):
     """Find the images in a folder of class folders or a list, and check that each can be decoded.
 
-    File extensions do not matter, only whether OpenCV decodes a file. Hidden files, and those that
-    systems leave behind, such as Thumbs.db, are ignored.
+    File extensions do not matter, only whether `read_image` can read a file. Hidden files, and
+    those that systems leave behind, such as Thumbs.db, are ignored.
 
     Args:
         folder: its subfolders are the classes, and the files in them the images. The class folders
@@ -216,13 +217,9 @@ def _in_order(folder, good, classes, white):
 def _fault(path, white=None):
     """Return what is wrong with an image file, or None."""
     try:
-        _read(path, white)
+        read_image(path, white)
     except (OSError, ValueError) as error:
         return str(error) if str(path) in str(error) else f"{path}: {error}"
-
-
-def _read(path, white):
-    return read_image(path) if white is None else read_image(path, white)
 
 
 def duplicate_groups(images):

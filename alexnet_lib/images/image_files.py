@@ -7,17 +7,32 @@ import re
 from pathlib import Path
 
 from alexnet_lib.errors import AlexNetError, InputError, MissingFileError
-from alexnet_lib.images.class_folders import visible
 
-__all__ = ["image_files", "images_of"]
+__all__ = ["image_files", "images_of", "visible"]
 
+# Files and folders, in small letters, that systems leave behind; all other such begin with a dot.
+_SYSTEM = {
+    "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini",
+    "icon\r", "__macosx", "@eadir", "@__thumb", "@recycle", "#recycle", "#snapshot", "$recycle.bin",
+    "system volume information", "lost+found", "network trash folder", "picasa.ini", "__pycache__",
+}  # fmt: skip
 # Of a folder, files that are called an image or begin like one must be images.
 _CALLED_IMAGE = re.compile(
     r"\.(jpe?g|jpe|png|tiff?|webp|bmp|dib|gif|jp2|avif|hei[cf]|p[bgpn]m|exr|hdr)$", re.IGNORECASE
 )
 _BEGINS_LIKE_ONE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP|....ftyp", re.DOTALL
+    rb"\xff\xd8\xff|\x89PNG|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(hei|hev|mif|msf|avi)",
+    re.DOTALL,
 )
+
+
+def visible(folder):
+    """Return what a folder holds, sorted, without hidden files and those that systems leave."""
+    return sorted(
+        path
+        for path in Path(folder).iterdir()
+        if not path.name.startswith(".") and path.name.lower() not in _SYSTEM
+    )
 
 
 def images_of(folder):

@@ -5,11 +5,12 @@ A JPEG has no checksum. libjpeg notices what does not add up, such as data that 
 half of the files with a short run of zeros decode without a remark. Such a run, which disks and
 downloads leave where a block is missing, is looked for in the coded data: in a picture's codes it
 stands for dozens of equal coefficients in a row, unless zeros are the code of a flat block. Damage
-of a few bytes may stay unseen.
+of a few bytes, or in what only refines a progressive file, may stay unseen.
 """
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from alexnet_lib.errors import InputError
 
@@ -19,6 +20,7 @@ __all__ = ["decode_jpeg"]
 _ZEROS = bytes(16)
 _SCAN, _QUANTIZATION, _HUFFMAN, _END = 0xDA, 0xDB, 0xC4, 0xD9
 _RESTARTS = range(0xD0, 0xD8)
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 # Remarks of libjpeg on a file's head that do not concern the pixels.
 _HARMLESS = ("unknown JFIF revision", "Unknown Adobe color transform", "Invalid SOS parameters")
 
@@ -32,24 +34,37 @@ def decode_jpeg(data):
     Raises:
         InputError: says what is damaged, in libjpeg's words where it is libjpeg that noticed.
     """
-    import simplejpeg  # here: the rest of the library does without it
-
-    def decode(strict):
-        cmyk = simplejpeg.decode_jpeg_header(data, strict=strict)[2] in ("CMYK", "YCCK")
-        pixels = simplejpeg.decode_jpeg(data, "CMYK" if cmyk else "BGR", strict=strict)
-        if cmyk:  # OpenCV knows how to convert it
-            flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        return pixels
-
     try:
-        pixels = decode(strict=True)
+        pixels = _decode(data, strict=True)
     except ValueError as error:
         if not any(remark in str(error) for remark in _HARMLESS):
             raise InputError(str(error)) from error
-        pixels = decode(strict=False)
+        pixels = _decode(data, strict=False)
     _check_zeros(data)
     return pixels
+
+
+def _decode(data, strict):
+    """Decode by `simplejpeg`; CMYK, whose forms it does not all know, by OpenCV."""
+    try:
+        cmyk = simplejpeg.decode_jpeg_header(data, strict=strict)[2] in ("CMYK", "YCCK")
+        pixels = simplejpeg.decode_jpeg(data, "CMYK" if cmyk else "BGR", strict=strict)
+        if not cmyk:
+            return pixels
+    except ValueError as error:
+        if "determine subsampling" not in str(error) or _components(data) != 4:
+            raise
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if pixels is None:
+        raise ValueError("OpenCV cannot decode it")
+    return pixels
+
+
+def _components(data):
+    """Return how many colours the frame's head says there are, or None without one."""
+    frames = (content for marker, content, _ in _segments(data) if marker in _FRAMES)
+    return next((content[5] for content in frames if len(content) > 5), None)
 
 
 def _check_zeros(data):
@@ -67,11 +82,12 @@ def _check_zeros(data):
                     raise InputError("zeros in a quantization table")
                 content = content[1 + 64 * kind.itemsize :]
         elif marker == _SCAN:
-            last_coefficient = content[-2]
+            last_coefficient, refines = content[-2], content[-1] >> 4
+            if not last_coefficient or refines:  # means alone, or bits that may all be zero
+                continue
             tables = [0x10 | content[2 + 2 * i] & 15 for i in range(content[0])]
-            flat = all(_ends_block(zero_code.get(table, 0)) for table in tables)
             at = data.find(_ZEROS, start, _end_of_codes(data, start))
-            if at >= 0 and last_coefficient and not flat:
+            if at >= 0 and not all(_ends_block(zero_code.get(table, 0)) for table in tables):
                 raise InputError(f"a run of zeros at byte {at}")
 
 

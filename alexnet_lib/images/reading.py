@@ -26,7 +26,6 @@ from PIL import (
 from alexnet_lib.errors import InputError, MissingFileError
 from alexnet_lib.images.depth import deep_pixels
 from alexnet_lib.images.file_kinds import image_format
-from alexnet_lib.images.jpeg import decode_jpeg
 from alexnet_lib.images.tiff import TiffLayout, check_alpha, tiff_layout
 
 __all__ = ["image_pixels", "read_image"]
@@ -86,6 +85,9 @@ def read_image(path, white=None):
 def image_pixels(image, white=None):
     """Convert a PIL image of any mode, as `read_image` does with files.
 
+    Pillow itself drops half of the bits of 16-bit colours, and repairs damaged JPEG files without a
+    word: `read_image` is the safer way to read a file.
+
     Args:
         image: a `PIL.Image.Image`; the orientation stored with it is applied.
         white: as for `read_image`.
@@ -139,9 +141,13 @@ def _decode(data, white):
     if layout and layout.plain:  # Pillow's decoder writes to stderr
         pixels = _opencv_values(data, kind)
         return pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    if kind == "JPEG":
+        from alexnet_lib.images.jpeg import decode_jpeg  # only they need `simplejpeg`
+
+        with _damage_named(kind):
+            pixels = decode_jpeg(data)
+        return _turn(pixels, _orientation(image))
     with _damage_named(kind):
-        if kind == "JPEG":
-            return _turn(decode_jpeg(data), _orientation(image))
         if kind == "PNG":
             _open(data, kind).verify()  # every checksum; loading skips the pixels' ones
         image.load()

@@ -3,7 +3,6 @@
 The numbers are those of arrays, to a grey level for uint8, which OpenCV rounds in its own way.
 """
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,6 +17,7 @@ from alexnet_lib.images.preprocessing import (
     fit_mean,
 )
 from alexnet_lib.port.architecture import INPUT_SIZE
+from alexnet_lib.port.backend import keras
 
 __all__ = ["Preprocess"]
 

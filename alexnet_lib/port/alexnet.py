@@ -6,7 +6,6 @@ import warnings
 import zipfile
 
 import h5py
-import keras
 import numpy as np
 
 from alexnet_lib.caffe.description import parse_description
@@ -17,42 +16,67 @@ from alexnet_lib.port.alexnet_files import imagenet_classes, read_alexnet
 from alexnet_lib.port.architecture import (
     CLASSES,
     DROPOUT,
+    FC6_SCALE,
     FC_UNITS,
+    INPUT_SIZE,
     prototxt,
     weight_layers,
 )
-from alexnet_lib.port.layouts import load_npz
+from alexnet_lib.port.backend import keras
+from alexnet_lib.port.caffe_layers import PaddedPooling2D
+from alexnet_lib.port.layouts import load_npz, only_weights
+from alexnet_lib.port.model import Network
 from alexnet_lib.port.network import build
 
-__all__ = ["AlexNet", "decode_predictions", "load_weights"]
+__all__ = ["LEAST_SIDE", "AlexNet", "decode_predictions", "load_weights"]
+
+#: Side of the smallest image without the top, in pixels.
+LEAST_SIDE = 63
+# He's initializer, `FC6_SCALE` times as wide: the same draws, times a power of two.
+FC6_INITIALIZER = {
+    "class_name": "VarianceScaling",
+    "config": {"scale": 2 * FC6_SCALE**2, "mode": "fan_in", "distribution": "truncated_normal"},
+}
 
 
 def AlexNet(
     weights=None,
     include_top=True,
-    classes=CLASSES,
+    classes=None,
     dropout=DROPOUT,
-    fc_units=FC_UNITS,
+    fc_units=None,
     classifier_activation="softmax",
-    kernel_initializer="he_normal",
+    kernel_initializer=None,
     kernel_regularizer=None,
     name="alexnet",
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
 ):
     """Build BVLC's two-group AlexNet, with Caffe's layer names: conv1 ... fc8, prob.
 
     Args:
         weights: None for random weights; "imagenet" for BVLC's official `.caffemodel` in the data
-            directory; or a path to a `.caffemodel`, to an `.npz` that `save_npz` wrote, or to a
-            `.keras` or `.weights.h5` file of Keras. Layers that are missing in the file, and fc
-            layers of another size, keep random weights; a warning names them.
-        include_top: if False, the model ends at pool5, (6, 6, 256).
-        classes: number of outputs of fc8.
+            directory; or a path to a `.caffemodel`, to an `.npz` that `save_npz` or
+            `save_classifier` wrote, or to a `.keras` or `.weights.h5` file of Keras. Layers that
+            are missing in the file, and fc layers of another size, keep random weights; a warning
+            names them. `keras.applications` has this argument second.
+        include_top: if False, the model ends at pool5.
+        classes: number of outputs of fc8; by default that of the file, else 1,000.
         dropout: rate of drop6 and drop7, at least 0 and less than 1.
-        fc_units: number of outputs of fc6 and of fc7; fewer make a smaller head.
+        fc_units: number of outputs of fc6 and of fc7, by default those of the file, else 4,096;
+            fewer make a smaller head.
         classifier_activation: "softmax", or None for logits.
-        kernel_initializer: Keras initializer of all kernels; biases start at 0.
+        kernel_initializer: Keras initializer of all kernels; biases start at 0. By default He's,
+            and for fc6 `FC6_SCALE` times that.
         kernel_regularizer: Keras regularizer of all kernels, convolutions and fc.
         name: the model's name.
+        input_tensor: Keras tensor (batch, height, width, 3) to build on, such as `keras.Input`'s
+            or a preprocessing layer's output.
+        input_shape: (height, width, 3). With the top only (227, 227, 3); without, sides from
+            `LEAST_SIDE` on, or None for any. Pooling rounds up, as Caffe's does.
+        pooling: without the top, "avg" or "max" of pool5 over all positions, (batch, 256); None
+            keeps the positions, (batch, 6, 6, 256) at 227.
 
     Returns:
         A `keras.Model` from float32 (batch, 227, 227, 3), made by `preprocess_input`, to
@@ -62,30 +86,115 @@ def AlexNet(
         ValueError: for arguments out of range or a file that does not match.
         FileNotFoundError: if the weights are missing; the message says how to get them.
     """
-    for name_, value in (("classes", classes), ("fc_units", fc_units)):
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name_} must be a positive integer. Received: {name_}={value!r}")
-    if not 0 <= dropout < 1:
-        raise InputError(f"dropout must be from 0 to below 1. Received: dropout={dropout}")
+    _check_arguments(weights, include_top, classes, fc_units, dropout, pooling)
+    shape = _check_input(include_top, input_tensor, input_shape)
+    path, arrays = None, {}
+    if weights is not None:
+        path = os.fspath(find_imagenet_weights() if weights == "imagenet" else weights)
+        arrays = _read_weights(path)
+    classes = classes or _outputs_of(arrays, "fc8") or CLASSES
+    fc_units = fc_units or _outputs_of(arrays, "fc6") or FC_UNITS
+    text = prototxt("fc8" if include_top else "pool5", classes, fc_units=fc_units, dropout=dropout)
+    description = parse_description(text)
+    description.layer[0].input_param.shape[0].dim[2:] = [side or INPUT_SIZE for side in shape[:2]]
+    model = build(
+        description,
+        kernel_initializer=kernel_initializer or "he_normal",
+        kernel_regularizer=kernel_regularizer,
+        initializers=None if kernel_initializer else {"fc6": FC6_INITIALIZER},
+    )
+    inputs, x = model.input, model.output
+    if input_tensor is not None or None in shape:
+        inputs, x = _rebuild(model, input_tensor, shape)
+    if include_top:
+        x = keras.layers.Activation(classifier_activation, name="prob")(x)
+    elif pooling:
+        pool = {"avg": "GlobalAveragePooling2D", "max": "GlobalMaxPooling2D"}[pooling]
+        x = getattr(keras.layers, pool)(name=f"{pooling}_pool")(x)
+    model = Network(inputs, x, name=name)
+    if path:
+        _assign(model, path, arrays)
+    return model
+
+
+def _check_arguments(weights, include_top, classes, fc_units, dropout, pooling):
+    """Refuse arguments out of range; None stands for a default."""
+    if isinstance(weights, bool):
+        raise InputError(
+            "weights come first here, and include_top second: AlexNet(weights=None, "
+            f"include_top={weights}). Received: weights={weights}"
+        )
     if weights is not None and not isinstance(weights, str | os.PathLike):
         raise InputError(
             "weights must be None, 'imagenet' or a path to a weights file. "
             f"Received: weights={type(weights).__name__}"
         )
+    for name, value in (("classes", classes), ("fc_units", fc_units)):
+        integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if value is not None and (not integer or value < 1):
+            raise InputError(f"{name} must be a positive integer. Received: {name}={value!r}")
+    if include_top and weights == "imagenet" and classes not in (None, CLASSES):
+        raise InputError(
+            f"weights='imagenet' with include_top=True needs classes={CLASSES}; for a fresh head, "
+            f"give the path of the file. Received: classes={classes}"
+        )
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout must be from 0 to below 1. Received: dropout={dropout}")
+    if pooling not in (None, "avg", "max"):
+        raise InputError(f"pooling must be None, 'avg' or 'max'. Received: pooling={pooling!r}")
 
-    text = prototxt("fc8" if include_top else "pool5", classes, fc_units=fc_units, dropout=dropout)
-    model = build(
-        parse_description(text),
-        kernel_initializer=kernel_initializer,
-        kernel_regularizer=kernel_regularizer,
-        name=name,
-    )
-    if include_top:
-        prob = keras.layers.Activation(classifier_activation, name="prob")(model.output)
-        model = keras.Model(model.input, prob, name=name)
-    if weights is not None:
-        load_weights(model, find_imagenet_weights() if weights == "imagenet" else weights)
-    return model
+
+def _check_input(include_top, tensor, shape):
+    """Return the shape of one image, (height, width, 3); a side is None where any is right."""
+    if tensor is not None:
+        if not isinstance(tensor, keras.KerasTensor):
+            raise InputError(
+                "input_tensor must be a Keras tensor, such as keras.Input(shape); to run the "
+                f"network on other tensors, call the model. Received: {type(tensor).__name__}"
+            )
+        if shape is not None and tuple(shape) != tuple(tensor.shape[1:]):
+            raise InputError(
+                f"input_shape and input_tensor differ. Received: {shape}, {tensor.shape[1:]}"
+            )
+        shape = tensor.shape[1:]
+    standard = (INPUT_SIZE, INPUT_SIZE, 3)
+    if shape is None:
+        return standard
+    sides = tuple(shape)
+    if include_top and sides != standard:
+        raise InputError(
+            f"AlexNet takes {INPUT_SIZE}: with include_top=True, input_shape must be {standard}, "
+            "because fc6 has weights for each of pool5's 6x6 positions. Resize the images, as "
+            f"preprocess_input does, or take include_top=False. Received: input_shape={shape}"
+        )
+    good = len(sides) == 3 and sides[2] == 3
+    if not good or any(side is not None and side < LEAST_SIDE for side in sides[:2]):
+        raise InputError(
+            f"input_shape must be (height, width, 3), each side at least {LEAST_SIDE}, or None for "
+            f"any. Received: input_shape={shape}"
+        )
+    return sides
+
+
+def _outputs_of(arrays, layer):
+    """Return how many outputs a layer has in a file, or None."""
+    kernel, bias = (arrays.get(f"{layer}/{part}") for part in ("kernel", "bias"))
+    if kernel is None or kernel.ndim != 2 or bias is None or bias.shape != kernel.shape[1:]:
+        return None  # `_assign` says what is wrong
+    return bias.size or None
+
+
+def _rebuild(model, tensor, shape):
+    """Apply the layers of a chain to another input; return that input and the output."""
+    inputs = x = keras.Input(shape) if tensor is None else tensor
+    for layer in model.layers[1:]:
+        if isinstance(layer, keras.layers.MaxPooling2D) and None in shape:
+            # One row and column more: the last window is whole there or is not computed.
+            layer = PaddedPooling2D("max", [3, 3], [2, 2], [0, 0], [1, 1], name=layer.name)
+        else:
+            layer = type(layer).from_config(layer.get_config())
+        x = layer(x)
+    return (inputs if tensor is None else keras.utils.get_source_inputs(tensor)), x
 
 
 def load_weights(model, path):
@@ -105,10 +214,19 @@ def load_weights(model, path):
         OSError: if the file cannot be read.
     """
     path = os.fspath(path)
-    arrays = _read_weights(path)
+    return _assign(model, path, _read_weights(path))
+
+
+def _assign(model, path, arrays):
+    """Give layers the arrays of a file; see `load_weights`."""
     if strangers := {key.split("/")[0] for key in arrays} - set(weight_layers()):
         raise InputError(
             f"{path}: layers that AlexNet does not have: {', '.join(sorted(strangers))}"
+        )
+    if strange := [name for name, array in arrays.items() if array.dtype.kind != "f"]:
+        raise InputError(
+            f"{path}: {strange[0]}: expected floating-point numbers, got "
+            f"{arrays[strange[0]].dtype}. A quantized model is loaded by keras.saving.load_model"
         )
     ready, fresh = [], {}
     for layer in model.layers:
@@ -155,9 +273,7 @@ def _read_weights(path):
     if path.endswith(".caffemodel"):
         return read_alexnet(path)
     if path.endswith(".npz"):
-        arrays = load_npz(path)
-        about = ("classes", "augment", "white")
-        return {name: array for name, array in arrays.items() if name not in about}
+        return only_weights(load_npz(path))
     if path.endswith(".weights.h5"):
         with reading(path, "weights saved by Keras"):
             return _read_keras_weights(path)

@@ -12,6 +12,7 @@ from alexnet_lib.errors import InputError
 __all__ = [
     "CLASSES",
     "DROPOUT",
+    "FC6_SCALE",
     "FC_UNITS",
     "INPUT_SIZE",
     "LAYERS",
@@ -32,6 +33,9 @@ FC_UNITS = 4096
 
 #: Caffe's `lrn_param`, in Caffe's convention, which divides alpha by local_size.
 LRN = {"local_size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
+#: How much smaller fc6's fresh weights are than He's, which suit inputs of about 1: pool5's reach
+#: 200. Larger ones give logits so large that training begins by undoing them, or ends in NaN.
+FC6_SCALE = 1 / 32
 #: Rate of drop6 and drop7.
 DROPOUT = 0.5
 

@@ -2,8 +2,6 @@
 
 import math
 
-import keras
-
 from alexnet_lib.caffe.parameters import (
     crop_starts,
     decimal,
@@ -13,6 +11,7 @@ from alexnet_lib.caffe.parameters import (
     slice_bounds,
 )
 from alexnet_lib.errors import InputError
+from alexnet_lib.port.backend import keras
 from alexnet_lib.port.caffe_layers import Cut, FrozenBatchNormalization, Pointwise, Scale
 from alexnet_lib.port.layers import FullyConnected
 from alexnet_lib.port.layouts import transpose_dense

@@ -1,7 +1,8 @@
 """The layers of Caffe that Keras lacks; all take channels last and load without registering."""
 
-import keras
 import tensorflow as tf
+
+from alexnet_lib.port.backend import keras
 
 __all__ = [
     "Cut",

@@ -37,9 +37,9 @@ def convert(source, target):
         save_npz(target, weights)
     elif endings == (".npz", ".caffemodel"):
         from alexnet_lib.caffe.caffemodel import write_caffemodel
-        from alexnet_lib.port.layouts import load_npz, tensorflow_to_caffe
+        from alexnet_lib.port.layouts import load_npz, only_weights, tensorflow_to_caffe
 
-        weights = {name: array for name, array in load_npz(source).items() if "/" in name}
+        weights = only_weights(load_npz(source))
         with prefix_errors(source):
             blobs = tensorflow_to_caffe(weights)
         write_caffemodel(target, blobs)
@@ -179,7 +179,12 @@ def port(paths, shapes, stop_at, rename, skip):
     help="Run this photograph, stretched to the input's size, instead of noise.",
 )
 @click.option("--mean", help="What to subtract from it: a .binaryproto, or numbers: B,G,R.")
-def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean):
+@click.option(
+    "--white",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Its value of white, if it has more than 8 bits.",
+)
+def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean, white):
     """Compare every layer with another engine: PATHS are [PROTOTXT] CAFFEMODEL.
 
     Exit status 0 if all layers hold, 1 if not; the first layer that breaks is named.
@@ -191,13 +196,13 @@ def prove(paths, shapes, stop_at, rename, skip, csv, picture, image, mean):
       python -m alexnet_lib prove deploy.prototxt net.caffemodel --image cat.jpg --mean 104,117,123
     """  # noqa: D301 - click wants the character
     sources = _description_and_weights(paths, "[PROTOTXT] CAFFEMODEL")
-    if mean and not image:
-        raise click.UsageError("--mean goes with --image.")
+    if (mean or white) and not image:
+        raise click.UsageError(f"--{'mean' if mean else 'white'} goes with --image.")
     if picture and importlib.util.find_spec("matplotlib") is None:
         raise click.UsageError("--picture needs matplotlib: pip install matplotlib")
     options = _network(shapes, stop_at, rename, skip)
     net = _read(sources, options)
-    given = None if image is None else _photograph(net, image, mean)
+    given = None if image is None else _photograph(net, image, mean, white)
     import_tensorflow()
     from alexnet_lib.port.prove import LIMIT, first_broken, plot_errors, prove
 
@@ -223,7 +228,7 @@ def _read(paths, options):
     return read_network(*paths, **{name: options[name] for name in names})[0]
 
 
-def _photograph(net, image, mean):
+def _photograph(net, image, mean, white):
     """Return a photograph as the network's only input, channels last."""
     from alexnet_lib.images.preprocessing import image_of_size
     from alexnet_lib.images.reading import read_image
@@ -234,7 +239,7 @@ def _photograph(net, image, mean):
             f"--image: expected a network with one input of 1 or 3 channels, found "
             f"{', '.join(str(list(shape)) for shape in shapes)}"
         )
-    return image_of_size(read_image(image), *shapes[0][1:], read_mean_option(mean))
+    return image_of_size(read_image(image, white), *shapes[0][1:], read_mean_option(mean))
 
 
 def read_mean_option(text):

@@ -29,7 +29,7 @@ _fuse = contextvars.ContextVar("_fuse", default=False)
 
 def one_loop(function):
     """Compile a function as `tf.function` does, and with XLA if there is no GPU."""
-    xla = _on_cpu() or None
+    xla = on_cpu() or None
     return tf.function(function, jit_compile=xla, reduce_retracing=True, autograph=False)
 
 
@@ -59,7 +59,7 @@ def compiled(function):
 
 def runs_fused():
     """Return whether this code runs inside a `fused` function, on a machine without a GPU."""
-    return _fuse.get() and _on_cpu()
+    return _fuse.get() and on_cpu()
 
 
 def inverse_power(total, beta):
@@ -103,5 +103,6 @@ def lrn_loops(channels, depth_radius, bias, alpha, beta):
     return one_loop(forward), one_loop(gradient)
 
 
-def _on_cpu():
+def on_cpu():
+    """Return whether this machine has no GPU."""
     return not tf.config.list_physical_devices("GPU")

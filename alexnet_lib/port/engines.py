@@ -8,12 +8,12 @@ import contextlib
 import os
 
 import cv2
-import keras
 import numpy as np
 import tensorflow as tf
 
 from alexnet_lib.errors import InputError
 from alexnet_lib.port.architecture import CLASSES, INPUT_SIZE, LAYERS, describe, prototxt
+from alexnet_lib.port.backend import keras
 
 __all__ = [
     "keras_activations",

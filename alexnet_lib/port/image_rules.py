@@ -4,11 +4,11 @@ A rule takes the builder of `network`, a layer's description and its inputs, cha
 returns the output of Keras layers that compute exactly the same.
 """
 
-import keras
 import numpy as np
 
 from alexnet_lib.caffe.parameters import decimal, pooled_size, window
 from alexnet_lib.errors import InputError
+from alexnet_lib.port.backend import keras
 from alexnet_lib.port.caffe_layers import (
     L2Normalization,
     MeanVarianceNormalization,

@@ -11,9 +11,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from alexnet_lib.errors import InputError
 from alexnet_lib.port.architecture import INPUT_SIZE, LAYERS, LRN, describe
 
-__all__ = ["check_weights", "convolutional_features", "probabilities"]
+__all__ = ["READ", "areas", "check_weights", "features", "probabilities", "side"]
 
 _FC6 = next(i for i, layer in enumerate(LAYERS) if layer.type == "InnerProduct")
+#: The layers whose channels a readout sees.
+READ = tuple(layer.name for layer in LAYERS[:_FC6] if layer.type == "ReLU")
 
 
 def check_weights(weights):
@@ -21,20 +23,31 @@ def check_weights(weights):
 
     Args:
         weights: a dict of arrays in TensorFlow's layout, as `load_npz` returns it. fc8 may have any
-            number of outputs, and fc6 and fc7 the same number.
+            number of outputs, and fc6 and fc7 the same number. Or a readout in place of these, with
+            its "readout/sizes" and "readout/views".
 
     Returns:
-        The same dict, with every array as float32.
+        The same dict, with every weight as float32.
 
     Raises:
         InputError: where a layer is missing, unknown, or has another shape.
     """
-    units, classes = (np.size(weights.get(f"{name}/bias", ())) for name in ("fc6", "fc8"))
-    expected = {}
+    readout = "readout/kernel" in weights
+    names = ("readout", "readout") if readout else ("fc6", "fc8")
+    units, classes = (np.size(weights.get(f"{name}/bias", ())) for name in names)
+    expected, seen = {}, 0
     for row in describe(classes, fc_units=units):
-        if row.kernel_shape:
+        if readout and row.layer.name in READ:
+            seen += 3 * row.output_shape[-1]
+        if row.kernel_shape and not (readout and row.layer.type == "InnerProduct"):
             expected[f"{row.layer.name}/kernel"] = row.kernel_shape
             expected[f"{row.layer.name}/bias"] = row.kernel_shape[-1:]
+    weights = dict(weights)
+    more = {name: weights.pop(f"readout/{name}", None) for name in ("sizes", "views")}
+    if readout:
+        more = _check_readout(more)
+        expected["readout/kernel"] = (seen * more["readout/sizes"].size, classes)
+        expected["readout/bias"] = (classes,)
     if lacking := dict.fromkeys(key.split("/")[0] for key in expected if key not in weights):
         raise InputError(f"expected weights of all layers, lacks {', '.join(lacking)}")
     if strangers := dict.fromkeys(key.split("/")[0] for key in weights if key not in expected):
@@ -45,27 +58,85 @@ def check_weights(weights):
             raise InputError(
                 f"{key}: expected floats of {shape}, got {array.dtype} of {array.shape}"
             )
-    return {key: array.astype(np.float32, copy=False) for key, array in weights.items()}
+    weights = {key: array.astype(np.float32, copy=False) for key, array in weights.items()}
+    return weights | more if readout else weights
 
 
-def convolutional_features(weights, image):
-    """Run one image through the layers up to pool5.
+def _check_readout(more):
+    """Return a readout's "readout/sizes" and "readout/views", or raise InputError."""
+    for name, array in more.items():
+        if array is None or array.dtype.kind not in "iu" or not array.size or array.min() < 1:
+            raise InputError(f"readout/{name}: expected positive integers, got {array}")
+    return {f"readout/{name}": array for name, array in more.items()}
+
+
+def side(weights):
+    """Return the side of the square that a network of `weights` takes, in pixels."""
+    return int(weights["readout/sizes"].max()) if "readout/sizes" in weights else INPUT_SIZE
+
+
+def features(weights, image):
+    """Run one image through the convolutions.
 
     Args:
         weights: of `check_weights`.
-        image: float32 (227, 227, 3), made by `preprocess_input`.
+        image: float32 (side, side, 3) with `side` of these weights, made by `preprocess_input`.
 
     Returns:
-        float32 (6, 6, 256).
+        What `probabilities` takes: pool5, float32 (6, 6, 256); for a readout its statistics.
 
     Raises:
         InputError: for an image of another shape.
     """
-    if image.shape != (INPUT_SIZE, INPUT_SIZE, 3):
-        raise InputError(
-            f"expected an image of ({INPUT_SIZE}, {INPUT_SIZE}, 3). Received: {image.shape}"
-        )
-    x = image
+    size = side(weights)
+    if image.shape != (size, size, 3):
+        raise InputError(f"expected an image of ({size}, {size}, 3). Received: {image.shape}")
+    if "readout/kernel" not in weights:
+        *_, (_, pool5) = _convolutions(weights, image)
+        return pool5
+    found = []
+    for size in weights["readout/sizes"]:
+        share = areas(image.shape[0], size)
+        small = np.einsum("oh,hwc,pw->opc", share, image, share, optimize=True)
+        means = [_statistics(weights, view) for view in some_views(small, weights["readout/views"])]
+        found.append(np.sqrt(np.mean(means, axis=0)))
+    return np.concatenate(found)
+
+
+def areas(pixels, size):
+    """Return how much of each pixel each of `size` larger ones covers, float32 (size, pixels).
+
+    A product with it is what OpenCV's INTER_AREA computes along an axis.
+    """
+    edges = np.arange(size + 1) * pixels / size
+    index = np.arange(pixels)
+    overlap = np.minimum(edges[1:, None], index + 1) - np.maximum(edges[:-1, None], index)
+    return (np.maximum(overlap, 0) * size / pixels).astype(np.float32)
+
+
+def some_views(image, count):
+    """Return 1, 2 or 8 views of (height, width, channels): as it is, mirrored, all turns of both.
+
+    Their order is not that of `eight_views`.
+    """
+    turned = [np.rot90(image, turns) for turns in range(4 if count > 2 else 1)]
+    return [view[:, ::step] for view in turned for step in ((1, -1) if count > 1 else (1,))]
+
+
+def _statistics(weights, image):
+    """Return each read channel's mean, maximum and root mean square, layer after layer."""
+    found = []
+    for name, x in _convolutions(weights, image):
+        if name in READ:
+            area = (0, 1)
+            found += [x.mean(area), x.max(area), np.sqrt((x * x).mean(area))]
+            if name == READ[-1]:
+                break
+    return np.concatenate(found)
+
+
+def _convolutions(weights, x):
+    """Yield the name and the output of each layer up to pool5; they may be overwritten later."""
     for layer in LAYERS[:_FC6]:
         if layer.type == "Convolution":
             x = _convolve(x, weights[f"{layer.name}/kernel"], layer)
@@ -80,7 +151,7 @@ def convolutional_features(weights, image):
             x = windows[..., 0, 0].copy()
             for row, column in np.ndindex(windows.shape[-2:]):
                 np.maximum(x, windows[..., row, column], out=x)
-    return x
+        yield layer.name, x
 
 
 def probabilities(weights, features):
@@ -88,7 +159,7 @@ def probabilities(weights, features):
 
     Args:
         weights: of `check_weights`.
-        features: float32 (batch, 6, 6, 256), of `convolutional_features`.
+        features: float32, (batch, ...) of `features`.
 
     Returns:
         float32 (batch, classes); each row sums to 1.
@@ -97,7 +168,10 @@ def probabilities(weights, features):
         InputError: if they are not finite, because weights or images were not.
     """
     x = features.reshape(len(features), -1)  # height, width, channels, as fc6 expects it
-    for layer in LAYERS[_FC6:]:
+    if "readout/kernel" in weights:
+        x = x @ weights["readout/kernel"] + weights["readout/bias"]
+    layers = LAYERS[-1:] if "readout/kernel" in weights else LAYERS[_FC6:]
+    for layer in layers:
         if layer.type == "InnerProduct":
             x = x @ weights[f"{layer.name}/kernel"] + weights[f"{layer.name}/bias"]
         elif layer.type == "ReLU":

@@ -5,12 +5,12 @@ What makes them fast, without changing what they compute, is in `compilation`.
 
 import functools
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from alexnet_lib.errors import InputError
-from alexnet_lib.port.compilation import inverse_power, lrn_loops, runs_fused
+from alexnet_lib.port.backend import keras
+from alexnet_lib.port.compilation import fused, inverse_power, lrn_loops, on_cpu, runs_fused
 
 __all__ = [
     "FullyConnected",
@@ -19,12 +19,6 @@ __all__ = [
     "check_caffe_window",
     "local_response_normalization",
 ]
-
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        "alexnet_lib needs Keras on TensorFlow: unset KERAS_BACKEND or set it to 'tensorflow'. "
-        f"Received: {keras.backend.backend()!r}"
-    )
 
 
 def local_response_normalization(x, depth_radius=5, bias=1.0, alpha=1.0, beta=0.5):
@@ -86,6 +80,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def __init__(self, depth_radius=5, bias=1.0, alpha=1.0, beta=0.5, **kwargs):
         super().__init__(**kwargs)
+        self.supports_jit = not on_cpu()
         self.depth_radius = depth_radius
         self.bias = bias
         self.alpha = alpha
@@ -100,11 +95,12 @@ class LocalResponseNormalization(keras.layers.Layer):
         """
         return cls(check_caffe_window(local_size), k, alpha / local_size, beta, **kwargs)
 
-    def call(self, inputs):
-        """Normalize a float tensor (batch, ..., channels)."""
-        return local_response_normalization(
-            inputs, self.depth_radius, self.bias, self.alpha, self.beta
-        )
+    def call(self, inputs, training=None):
+        """Normalize a float tensor (batch, ..., channels); nobody exports what trains."""
+        normalize = local_response_normalization
+        if training:
+            normalize = fused(normalize)
+        return normalize(inputs, self.depth_radius, self.bias, self.alpha, self.beta)
 
     def compute_output_shape(self, input_shape):
         """Return the shape of the input, which does not change."""
@@ -122,8 +118,13 @@ class GroupedConv2D(keras.layers.Conv2D):
 
     With g groups, output channels are divided into g equal parts, and each part sees only the
     matching part of the input channels: split, convolve, concatenate. TensorFlow's kernels do this
-    in one call where oneDNN or cuDNN is in use. Keras uses XLA for it on a CPU, which is slower.
+    in one call where oneDNN or cuDNN is in use. Keras uses XLA for it on a CPU, which is slower; so
+    this layer tells Keras there not to compile its model with XLA. `tf.function` still can.
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.supports_jit = not on_cpu()
 
     def convolution_op(self, inputs, kernel):
         """Convolve (batch, height, width, inputs) with an HWIO kernel; Keras calls this."""
@@ -136,7 +137,7 @@ class GroupedConv2D(keras.layers.Conv2D):
             )
 
         inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
-        if _kernels_take_groups():
+        if _kernels_take_groups(inputs.dtype):
             return convolve(inputs, kernel)
         parts = zip(
             tf.split(inputs, self.groups, axis=-1),
@@ -147,25 +148,27 @@ class GroupedConv2D(keras.layers.Conv2D):
 
 
 @functools.cache
-def _kernels_take_groups():
-    """Return whether this machine's convolution kernels take grouped filters in both passes.
+def _kernels_take_groups(dtype):
+    """Return whether this machine's kernels of a dtype take grouped filters in both passes.
 
     The forward pass is tried in a graph with bias and ReLU: TensorFlow fuses the three there, and
-    the fused kernel may reject groups that the plain one accepts.
+    the fused kernel may reject groups that the plain one accepts. oneDNN's kernels take groups in
+    float32 alone. XLA compiles either form.
     """
 
     @tf.function
     def forward(x, kernel):
-        return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), tf.ones([4])))
+        bias = tf.ones([4], dtype)
+        return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias))
 
     with tf.init_scope():
-        x, kernel = tf.ones([1, 3, 3, 4]), tf.ones([3, 3, 2, 4])
+        x, kernel = tf.ones([1, 3, 3, 4], dtype), tf.ones([3, 3, 2, 4], dtype)
         try:
-            forward(x, kernel)
-            with tf.GradientTape() as tape:
-                tape.watch([x, kernel])
-                y = tf.nn.conv2d(x, kernel, 1, "SAME")
-            tape.gradient(y, [x, kernel])
+            y = forward(x, kernel)
+            # By name, because no tape records inside `init_scope`.
+            window = {"strides": [1, 1, 1, 1], "padding": "SAME", "out_backprop": y}
+            tf.raw_ops.Conv2DBackpropInput(input_sizes=x.shape, filter=kernel, **window)
+            tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=kernel.shape, **window)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
             return False
     return True
@@ -197,3 +200,7 @@ class FullyConnected(keras.layers.Dense):
         if self.bias is not None:
             x = tf.nn.bias_add(x, tf.convert_to_tensor(self.bias))
         return x if self.activation is None else self.activation(x)
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        """Quantize the kernel as `keras.layers.Dense` does, which refuses its subclasses."""
+        return super().quantize(mode, type_check=False, config=config)

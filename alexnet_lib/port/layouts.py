@@ -136,7 +136,7 @@ def tensorflow_to_caffe(weights):
 
 def model_weights(model):
     """Return a model's weights under the names that `save_npz` and `load_weights` use."""
-    names = weight_layers()
+    names = {*weight_layers(), "readout"}
     return {
         f"{layer.name}/{part}": weight.numpy()
         for layer in model.layers
@@ -207,3 +207,9 @@ def load_npz(path):
     """
     with open_npz(path, "an .npz of plain arrays, as `save_npz` writes it") as file:
         return dict(file)
+
+
+def only_weights(arrays):
+    """Leave out what a classifier's file holds beside weights: classes, augmentation, white."""
+    beside = ("classes", "augment", "white")
+    return {name: array for name, array in arrays.items() if name not in beside}

@@ -8,14 +8,15 @@ order. `image_rules` and `blob_rules` say how a layer of each type is built.
 import re
 import warnings
 
-import keras
 import numpy as np
 
 from alexnet_lib.caffe.network_files import read_network
 from alexnet_lib.errors import InputError
 from alexnet_lib.files import prefix_errors
+from alexnet_lib.port.backend import keras
 from alexnet_lib.port.blob_rules import BLOB_RULES
 from alexnet_lib.port.image_rules import IMAGE_RULES
+from alexnet_lib.port.model import Network
 
 __all__ = ["RULES", "blob_shapes", "build", "keras_names", "port", "top_shapes"]
 
@@ -51,7 +52,13 @@ def _unique(name, taken):
 
 
 def build(
-    net, blobs=None, skip=(), name=None, kernel_initializer="he_normal", kernel_regularizer=None
+    net,
+    blobs=None,
+    skip=(),
+    name=None,
+    kernel_initializer="he_normal",
+    kernel_regularizer=None,
+    initializers=None,
 ):
     """Build a Keras model of a network.
 
@@ -63,18 +70,28 @@ def build(
         name: the model's name; by default the network's.
         kernel_initializer: Keras initializer of fresh kernels; biases start at 0.
         kernel_regularizer: Keras regularizer of the kernels, which Scale and PReLU do not have.
+        initializers: a dict from names of layers to initializers of their own.
 
     Returns:
-        A `keras.Model`, channels last, whose layers have Caffe's names (see `keras_names`). Its
-        inputs are the network's, and its outputs those that `net.output` lists or, where it lists
-        none, the blobs that no layer takes, in order.
+        A `Network`, which is a `keras.Model`, channels last, whose layers have Caffe's names (see
+        `keras_names`). Its inputs are the network's, and its outputs those that `net.output` lists
+        or, where it lists none, the blobs that no layer takes, in order.
 
     Raises:
         ValueError: for a layer that cannot be built, or whose weights do not fit; names the layer,
             what was expected and what came.
     """
     options = {"kernel_initializer": kernel_initializer, "kernel_regularizer": kernel_regularizer}
-    return _Builder(net, options).model(blobs, skip, name)
+    return _Builder(net, options, initializers).model(blobs, skip, name)
+
+
+def check_channels_last():
+    """Raise InputError where Keras is set to put channels first."""
+    if keras.config.image_data_format() != "channels_last":
+        raise InputError(
+            "networks are built channels last: call keras.config.set_image_data_format("
+            "'channels_last'), or set image_data_format to it in keras.json"
+        )
 
 
 def blob_shapes(net):
@@ -91,8 +108,9 @@ def top_shapes(net):
 class _Builder:
     """Builds one network, layer by layer; `tops` holds the tensors so far, by Caffe's names."""
 
-    def __init__(self, net, options=None):
-        self.net, self.options = net, options or {}
+    def __init__(self, net, options=None, initializers=None):
+        check_channels_last()
+        self.net, self.general, self.initializers = net, options or {}, initializers or {}
         self.names, self.tops, self.weights = keras_names(net), {}, {}
         self.taken = set(self.names.values())
         self.inputs, self.batch = [], None
@@ -135,7 +153,7 @@ class _Builder:
         if not outputs or inputs.issuperset(outputs):
             raise InputError(f"network {self.net.name!r}: expected a layer that computes something")
         inputs, outputs = self.inputs, [self.tops[top] for top in outputs]
-        model = keras.Model(
+        model = Network(
             inputs[0] if len(inputs) == 1 else inputs,
             outputs[0] if len(outputs) == 1 else outputs,
             name=name or _clean(self.net.name or "network"),
@@ -173,6 +191,12 @@ class _Builder:
             layer.set_weights(convert(*found))
 
     # The methods below are for the rules.
+
+    @property
+    def options(self):
+        """The options of the kernel of the layer that is being built."""
+        own = self.initializers.get(self.layer.name)
+        return self.general | ({"kernel_initializer": own} if own else {})
 
     def name(self, what=""):
         """Name the Keras layer of the Caffe layer's only top, or a helper on the way to it."""

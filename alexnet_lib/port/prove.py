@@ -10,7 +10,6 @@ import tempfile
 import warnings
 
 import cv2
-import keras
 import numpy as np
 import pandas as pd
 
@@ -19,6 +18,7 @@ from alexnet_lib.caffe.description import to_text
 from alexnet_lib.caffe.network_files import read_network
 from alexnet_lib.errors import InputError
 from alexnet_lib.port import reference
+from alexnet_lib.port.backend import keras
 from alexnet_lib.port.engines import opencv_network, relative_error, without_tf32
 from alexnet_lib.port.network import (
     blob_shapes,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from alexnet_lib.images.preprocessing import preprocess_input
-from alexnet_lib.images.statistics import CHANNELS, PAIRS, parts, statistics_of
 from alexnet_lib.port.alexnet import AlexNet
+from benchmarks.statistics import CHANNELS, PAIRS, parts, statistics_of
 
 COUNT = 3 * 1376 + 256 * 257 // 2
 
