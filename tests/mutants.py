@@ -53,6 +53,8 @@ TESTS = {
     "finetuning/": ("test_settings", "test_training", "test_cross_validation"),
     "images/batches.py": ("test_batches", "test_tensors"),
     "images/class_folders.py": ("test_folder", "test_listing"),
+    "images/file_kinds.py": ("test_reading", "test_listing"),
+    "images/image_files.py": ("test_folder", "test_listing", "test_prediction"),
     "images/data.py": ("test_features", "test_folder", "test_batches"),
     "images/features.py": ("test_features",),
     "images/folder.py": ("test_folder",),
@@ -63,6 +65,7 @@ TESTS = {
     "images/": PIXELS,
     "port/alexnet": ("test_alexnet", "test_network"),
     "port/architecture.py": ("test_architecture", "test_alexnet"),
+    "port/caffe_layers.py": ("test_layers", "test_network", "test_drawn_networks"),
     "port/commands.py": ("test_files", "test_network", "test_exchange"),
     "port/compilation.py": ("test_layers", "test_statistics"),
     "port/engines.py": ("test_engines",),
@@ -104,7 +107,10 @@ FAULTS = (
 
 
 class Mutant(NamedTuple):
-    """One change: in `module`, from the byte `start` to `stop`, to `text`; `key` says it."""
+    """One change: in `module`, from the byte `start` to `stop`, to `text`; `key` says it.
+
+    `line` is 0 for what runs when the module is imported.
+    """
 
     module: str
     start: int
@@ -166,9 +172,12 @@ def candidates(module):
         starts.append(starts[-1] + len(line))
     found = {}
 
-    def visit(node, inside):
+    def visit(node, inside, called):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             inside = (*inside, node.name)
+        called = isinstance(node, ast.FunctionDef) or (
+            called and not isinstance(node, ast.ClassDef)
+        )
         for old, text in changes(node):
             start = starts[old.lineno - 1] + old.col_offset
             stop = starts[old.end_lineno - 1] + old.end_col_offset
@@ -177,16 +186,16 @@ def candidates(module):
             after = (source[first:start] + text.encode() + source[stop:last]).decode()
             before, after = (" ".join(text_.split()) for text_ in (before, after))
             key = f"{module} {'.'.join(inside)}: {before} => {after}"
-            found[key] = Mutant(module, start, stop, old.lineno, text, key)
+            found[key] = Mutant(module, start, stop, called and old.lineno, text, key)
         for child in ast.iter_child_nodes(node):
             message = isinstance(node, ast.Raise) or isinstance(child, ast.JoinedStr)
             decorator = child in getattr(node, "decorator_list", ())
             annotation = child in (getattr(node, "annotation", 0), getattr(node, "returns", 0))
             guard = isinstance(child, ast.keyword) and child.arg in GUARDS
             if not (message or decorator or annotation or guard):
-                visit(child, inside)
+                visit(child, inside, called and not isinstance(child, ast.arguments))
 
-    visit(ast.parse(source), ())
+    visit(ast.parse(source), (), False)
     found = {key: mutant for key, mutant in found.items() if compiles(mutant.apply(source))}
     return list(found.values())
 
@@ -325,8 +334,10 @@ def caught(copy, mutant, log):
     for file in tests_of(mutant.module):
         recorded = record(copy, file, log)
         seconds |= recorded["seconds"]
-        chosen |= set(recorded["lines"].get(mutant.module, {}).get(str(mutant.line), ()))
-    # What runs while a module is imported, or in processes of its own, is not recorded.
+        lines = recorded["lines"].get(mutant.module, {})
+        for line in [str(mutant.line)] if mutant.line else lines:
+            chosen |= set(lines.get(line, ()))
+    # What runs in processes of its own is not recorded.
     files = tests_of(mutant.module)
     near = {test: files.index(test.split("::")[0]) for test in seconds}
     chosen = sorted(chosen or seconds, key=lambda test: (near[test], seconds[test]))
@@ -354,12 +365,12 @@ def equivalent():
 def main():
     """Try a sample of mutants and print those that no test notices."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("modules", nargs="*", default=[""], help="beginnings of modules' paths")
+    parser.add_argument("modules", nargs="*", default=[""], help="beginnings of what is printed")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--list", action="store_true", help="only print the sample")
     arguments = parser.parse_args()
     wanted, same = tuple(arguments.modules), equivalent()
-    mutants = [each for each in sample(arguments.count) if each.module.startswith(wanted)]
+    mutants = [each for each in sample(arguments.count) if each.key.startswith(wanted)]
     if arguments.list:
         print(*(mutant.key for mutant in mutants), sep="\n")
         return 0

@@ -356,3 +356,13 @@ def test_the_real_ucmerced_through_both_ways(ucmerced, tmp_path):
     again, labels = gather(record_dataset(tmp_path))
     np.testing.assert_array_equal(by_content(again), by_content(x))
     assert np.bincount(labels).tolist() == np.bincount(y).tolist()
+
+
+def test_a_worker_reads_its_rows_of_every_batch(images):
+    whole = list(image_dataset(images, batch_size=4, training=True, seed=3))
+    for number in range(2):
+        mine = list(image_dataset(images, 4, (number, 2), training=True, seed=3))
+        assert len(mine) == len(whole) == 3
+        for (x, labels), (all_x, all_labels) in zip(mine, whole, strict=True):
+            np.testing.assert_array_equal(labels, all_labels[number::2])
+            np.testing.assert_allclose(x, all_x[number::2], atol=1e-3)

@@ -112,3 +112,8 @@ def test_fewer_views_are_those_of_fewer_flips(tmp_path):
         two.augmented("aerial")
     with pytest.raises(ValueError, match=r"1, 2 or 8\. Received: views=4"):
         compute_features(model, images, 4)
+
+
+def test_one_view_is_the_default(features):
+    found = np.concatenate(list(features.view_batches(2)), axis=1)
+    np.testing.assert_array_equal(found, features.pool5()[None])

@@ -83,6 +83,14 @@ def test_convert_both_ways(weights, tmp_path):
     assert all(again[name].tobytes() == array.tobytes() for name, array in some.items())
 
 
+def test_a_network_is_one_file_or_two(tmp_path):
+    for name in "abc":
+        (tmp_path / name).touch()
+    run = run_command("prove", *(tmp_path / name for name in "abc"))
+    assert run.exit_code == 2
+    assert "expected [PROTOTXT] CAFFEMODEL. Received:" in " ".join(run.output.split())
+
+
 def test_a_users_mistake_gets_a_line_and_no_traceback(tmp_path):
     (tmp_path / "page.caffemodel").write_text("<html>404</html>")
     np.savez(tmp_path / "other.npz", x=np.zeros(3))

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from running import run_program
 
-from alexnet_lib.port.caffe_layers import MeanVarianceNormalization
+from alexnet_lib.port.caffe_layers import MeanVarianceNormalization, ZeroInsertion2D
 from alexnet_lib.port.compilation import compiled, fused
 from alexnet_lib.port.layers import (
     FullyConnected,
@@ -264,3 +264,12 @@ def test_mvn_normalizes_each_image_by_channel_or_whole(across_channels, variance
     if variance:
         expected /= x.std(axes, keepdims=True) + 0.5
     np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+
+
+def test_zeros_go_between_pixels_and_around_them_where_asked():
+    x = np.arange(1, 13, dtype=np.float32).reshape(1, 2, 3, 2)
+    expected = np.zeros((1, 3, 7, 2), np.float32)
+    expected[:, ::2, ::3] = x
+    np.testing.assert_array_equal(ZeroInsertion2D(strides=(2, 3))(x), expected)
+    padded = np.pad(expected, [(0, 0), (1, 1), (2, 2), (0, 0)])
+    np.testing.assert_array_equal(ZeroInsertion2D((2, 3), pad=(1, 2))(x), padded)

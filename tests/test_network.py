@@ -107,6 +107,9 @@ TRAPS = {
         "Deconvolution", "convolution_param { num_output: 2 kernel_size: 1 stride: 3 }"),
     "deconvolution in groups": (
         "Deconvolution", "convolution_param { num_output: 6 kernel_size: 3 stride: 2 group: 3 }"),
+    "dilated deconvolution of unequal strides": (
+        "Deconvolution", "convolution_param { num_output: 2 kernel_size: 3 stride_h: 2 stride_w: 3 "
+        "dilation: 2 }"),
     "pooling that rounds up": ("Pooling", "pooling_param { kernel_size: 2 stride: 2 }"),
     "average with padding where SAME has the same windows": (
         "Pooling",
@@ -385,6 +388,7 @@ def test_the_proof_names_the_first_layer_that_breaks(block):
     assert table.error.iloc[0] <= LIMIT
     axes = plot_errors(table)
     assert axes.get_yscale() == "log"
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), table.error.clip(lower=1e-9))
     assert "scale" in [label.get_text() for label in axes.get_xticklabels()]
     table.loc[1, "error"] = np.nan
     assert first_broken(table) == "bn"

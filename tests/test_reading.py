@@ -501,3 +501,15 @@ def test_a_tag_without_numbers_means_its_default(tmp_path):
     at = data.index(struct.pack("<HHI", 338, 3, 1))
     data[at + 4 : at + 8] = bytes(4)
     np.testing.assert_array_equal(read(tmp_path, bytes(data))[..., 0], pixels)
+    data[at + 4 : at + 8] = struct.pack("<I", 10**6)
+    with pytest.raises(ValueError, match="the data of tag 338 lie behind the file's end"):
+        read(tmp_path, bytes(data))
+
+
+def test_an_image_that_is_mostly_transparent_is_no_band_of_near_infrared(tmp_path):
+    pixels = np.full((8, 8, 4), 50, np.uint8)
+    pixels[:6, :, 3] = 0
+    pixels[6:, :, 3] = 255
+    found = read(tmp_path, tiff(pixels, 2, extra=[2]))
+    assert (found[:6] == 255).all()
+    assert (found[6:] == 50).all()

@@ -302,3 +302,17 @@ def test_the_books_split_follows_from_names_alone(tmp_path):
     assert (table(HUNDREDS, parts) == [10, 80, 10]).all()
     book = read_split()
     assert book["airplane/airplane01"] == book["airplane/airplane02"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_group_goes_where_there_is_room_for_all_of_it(seed):
+    groups = np.arange(20)
+    groups[[3, 9, 14]] = 3  # of 20 images, two are for validation and two for test
+    assert split(np.zeros(20), groups, seed=seed)[[3, 9, 14]].tolist() == ["train"] * 3
+
+
+def test_what_is_not_given_is_dealt_by_seed_0():
+    subsets = np.array(["train"] * 18 + ["test"] * 2)
+    found, _ = fill_split(subsets, np.arange(20) % 2)
+    np.testing.assert_array_equal(found, fill_split(subsets, np.arange(20) % 2, seed=0)[0])
+    assert (found == "validation").sum() == 2
