@@ -1,5 +1,6 @@
 """What a fresh process does: the library loads little, TensorFlow is silent, saved models load."""
 
+import contextlib
 import os
 
 import keras
@@ -78,8 +79,8 @@ def test_failing_start_keeps_what_was_written(tmp_path):
 def test_what_was_hidden_is_shown_where_the_block_fails(capfd):
     with hidden_stderr():
         os.write(2, b"kept back\n")
-    with pytest.raises(ValueError, match="no"), hidden_stderr():
+    with contextlib.suppress(ValueError), hidden_stderr():
         os.write(2, b"why it failed\n")
-        raise ValueError("no")
+        raise ValueError
     os.write(2, b"stderr is back\n")
     assert capfd.readouterr().err == "why it failed\nstderr is back\n"
