@@ -86,7 +86,7 @@ def test_carried_features_agree_with_images_and_weights(ucmerced, trained):
     assert np.corrcoef(real.ravel(), kept.ravel())[0, 1] > 0.99
     # A view is the image turned, so its features differ.
     assert np.corrcoef(turned.pool5([0], 0).ravel(), turned.pool5([0], 5).ravel())[0, 1] < 0.99
-    with pytest.raises(ValueError, match="views must be 1 or 8"):
+    with pytest.raises(ValueError, match="views must be 1, 2 or 8"):
         compute_features(model, subset, views=4)
 
 
