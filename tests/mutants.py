@@ -63,6 +63,7 @@ TESTS = {
     "images/splits.py": ("test_splits", "test_listing"),
     "images/statistics.py": ("test_statistics",),
     "images/": PIXELS,
+    "port/__init__.py": ("test_start",),
     "port/alexnet": ("test_alexnet", "test_network"),
     "port/architecture.py": ("test_architecture", "test_alexnet"),
     "port/caffe_layers.py": ("test_layers", "test_network", "test_drawn_networks"),

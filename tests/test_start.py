@@ -84,3 +84,11 @@ def test_what_was_hidden_is_shown_where_the_block_fails(capfd):
         raise ValueError
     os.write(2, b"stderr is back\n")
     assert capfd.readouterr().err == "why it failed\nstderr is back\n"
+
+
+def test_the_room_of_ports_is_the_function_too():
+    import alexnet_lib
+
+    with pytest.raises(FileNotFoundError, match="absent"):
+        alexnet_lib.port("absent.prototxt", "absent.caffemodel")
+    assert alexnet_lib.port.network.port.__name__ == "port"
