@@ -65,7 +65,7 @@ notebooks: $(INSTALLED) ## Run every notebook in place and store its outputs
 	@$(BIN)/python book/scripts/execute.py
 
 .PHONY: new-chapter
-new-chapter: $(INSTALLED) ## Begin a chapter: NAME=12_my_topic TITLE="Do something"
+new-chapter: $(INSTALLED) ## Begin a chapter: NAME=13_my_topic TITLE="Do something"
 	@$(BIN)/python book/scripts/new_chapter.py "$$NAME" "$$TITLE"
 
 .PHONY: figures

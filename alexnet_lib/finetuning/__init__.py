@@ -1,1 +1,1 @@
-"""Chapters 6, 8, 9 and 11: recipes, training on one device or many, evaluation."""
+"""Chapters 6 and 8 to 12: recipes, training on one device or many, evaluation."""

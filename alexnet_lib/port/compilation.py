@@ -13,7 +13,7 @@ Adam's update of 16.8 million values  53 ms           18 ms
 ====================================  ==============  ========
 
 The operations of the first two rows are those of `tf.nn.lrn`. They come from
-`data/results/speed.csv`, which `make bench` writes, and the third from chapter 11. GPUs have fast
+`data/results/speed.csv`, which `make bench` writes, and the third from chapter 12. GPUs have fast
 kernels of their own, so nothing here changes what they run.
 """
 

@@ -180,7 +180,7 @@ class FullyConnected(keras.layers.Dense):
 
     The input's gradient is a product with the transposed kernel. For fc7's kernel, oneDNN takes 41
     ms for that product on two cores, and 13 ms if the kernel is copied into transposed order first,
-    as `einsum` does (chapter 11).
+    as `einsum` does (chapter 12).
     """
 
     def call(self, inputs, training=None):

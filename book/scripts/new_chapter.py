@@ -1,4 +1,4 @@
-"""Begin a chapter: ``make new-chapter NAME=12_my_topic TITLE="Do something"``.
+"""Begin a chapter: ``make new-chapter NAME=13_my_topic TITLE="Do something"``.
 
 Copies ``book/scripts/chapter.ipynb``, which has the parts of every chapter around cells that run,
 names the copy in ``_toc.yml`` behind the last chapter, and runs it to store its outputs. So the new
@@ -29,7 +29,7 @@ def new_chapter(root: Path, name: str, title: str) -> Path:
         ValueError: the name is not of a chapter, its number is taken, or the title is not one line.
     """
     if not re.fullmatch(r"\d\d(_[a-z0-9]+)+", name):
-        raise ValueError(f'NAME must look like 12_my_topic. Received: NAME="{name}"')
+        raise ValueError(f'NAME must look like 13_my_topic. Received: NAME="{name}"')
     if taken := sorted(path.name for path in (root / "notebooks").glob(f"{name[:2]}_*")):
         raise ValueError(f"The number is taken by notebooks/{taken[0]}. Received: NAME={name}")
     if not title.strip() or "\n" in title:
