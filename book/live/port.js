@@ -1,0 +1,2 @@
+import { start } from "./dom.js";
+start("port", () => {});
