@@ -42,7 +42,7 @@ test: $(INSTALLED) ## Test the library, then run every notebook against its stor
 
 .PHONY: browse
 browse: $(INSTALLED) ## Read the built book in headless Chromium [SHOTS=folder for pictures]
-	@REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/test_browser.py
+	@REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/test_browser.py tests/test_live.py
 
 .PHONY: serve
 serve: $(INSTALLED) ## Serve the built book on this machine and open it; its network runs only so
