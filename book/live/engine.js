@@ -1,3 +1,4 @@
+/*! Contains @litertjs/core, Copyright Google LLC, Apache License 2.0 */
 // A worker that runs the network, so that the page stays quick while it computes.
 //
 // It is told { base, files: [{ name, bytes, hash }, ...], shape } and answers { loaded, total } while
@@ -68,7 +69,10 @@ async function run(input) {
   let results = {};
   try {
     results = await model.run([tensor]);
-    return results.map((result) => result.toTypedArray().slice());
+    // LiteRT has an order of its own for outputs: here the smaller, the probabilities, comes first.
+    return results
+      .map((result) => result.toTypedArray().slice())
+      .sort((a, b) => a.length - b.length);
   } finally {
     // LiteRT's memory is not the browser's to collect.
     for (const used of [tensor, ...Object.values(results)]) used.delete();

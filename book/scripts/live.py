@@ -14,6 +14,8 @@ from console import LOGS, ROOT, last_lines, run_logged, short_path
 
 LOG = LOGS / "live.txt"
 SOURCES = ("package-lock.json", "book/live", "book/scripts/live_data.py")
+# Without a network, npm would try for ten minutes.
+PATIENCE = ("--fetch-retries", "1", "--fetch-timeout", "60000")
 WITHOUT = "The pages are built without their live parts"
 
 
@@ -44,7 +46,7 @@ def install(root, environment, note=lambda line: None, tick=lambda: None):
         return "there is no Node for this machine"
     # By node itself, because npm's own first line looks for one on the PATH.
     npm = folder.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    command = [folder / "node", npm, "ci", "--prefix", root, "--fetch-retries", "1"]
+    command = [folder / "node", npm, "ci", "--prefix", root, *PATIENCE]
     LOG.unlink(missing_ok=True)
     if run_logged(command, LOG, note, tick):
         return f"npm cannot install package-lock.json, see {short_path(LOG)}"
