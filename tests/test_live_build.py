@@ -163,12 +163,10 @@ def test_served_on_this_machine_alone(tmp_path, monkeypatch, capsys):
     assert serve.main() == 1
     assert "make book" in capsys.readouterr().err
     (tmp_path / "index.html").write_text("the book")
-    opened, got = threading.Event(), []
-    monkeypatch.setattr(
-        serve.webbrowser, "open", lambda address: (got.append(address), opened.set())
-    )
+    opened = queue.Queue()
+    monkeypatch.setattr(serve.webbrowser, "open", opened.put)
     threading.Thread(target=serve.main, daemon=True).start()
-    assert opened.wait(10)
-    assert got[0].startswith("http://127.0.0.1:")
-    with urllib.request.urlopen(f"{got[0]}index.html") as response:
+    address = opened.get(timeout=10)
+    assert address.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(f"{address}index.html") as response:
         assert response.read() == b"the book"
