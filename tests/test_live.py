@@ -398,7 +398,7 @@ def test_normalization_is_the_librarys(part):
         settings["alpha"] = 10 ** settings["alpha"] * (settings["local_size"] if trial % 2 else 1)
         x = np.array([[float(sliders.nth(i).input_value()) for i in range(channels)]], np.float32)
         expected = np.asarray(LocalResponseNormalization.from_caffe(**settings)(x))[0]
-        shown = part.locator("output[data-exact]").evaluate_all(
+        shown = part.locator("span[data-exact]").evaluate_all(
             "all => all.map(o => o.dataset.exact)"
         )
         assert np.abs(np.array(shown, float) - expected).max() <= 1e-5 * max(1, expected.max())

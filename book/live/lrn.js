@@ -18,7 +18,7 @@ start("lrn", (place, { values, first, parameters, most }) => {
     });
     const after = h("div", { class: "live-bar", "aria-hidden": "true" });
     const wrong = h("div", { class: "live-mark", "aria-hidden": "true" });
-    const [number, result] = [h("output"), h("output")];
+    const [number, result] = [h("span"), h("span")];
     const element = h("div", { class: "live-channel", onclick: () => choose(i) },
       number, h("div", { class: "live-well" }, before, input),
       h("span", { class: "live-name" }, String(first + i)),
@@ -90,7 +90,6 @@ start("lrn", (place, { values, first, parameters, most }) => {
       if (wrong) column.wrong.style.bottom = `${(100 * wrong[i]) / top}%`;
       column.number.textContent = short(x[i]);
       column.result.textContent = short((wrong ?? y)[i]);
-      column.result.value = short((wrong ?? y)[i]);
       column.result.dataset.exact = (wrong ?? y)[i];
     });
     const energy = x.slice(from, to + 1).reduce((sum, v) => sum + v * v, 0);

@@ -68,7 +68,7 @@ start("try", (place, data) => {
   });
   const button = (text, onclick, more = {}) => h("button", { type: "button", onclick, ...more }, text);
   const bars = h("ol", { class: "live-bars" });
-  const views = h("div", {});
+  const views = h("div", { class: "live-scroll" });
   const eight = button("Ask all eight views", askEightViews);
   const why = button("Which pixels decided?", () => (why.running ? (why.running = false) : explain()));
   const whyText = h("p", { class: "live-note", role: "status" });
@@ -83,12 +83,12 @@ start("try", (place, data) => {
         button("Mirror", () => change({ view: compose(state.view, MIRROR) })),
         button("Reset", () => change({ zoom: 1, x: 0.5, y: 0.5, view: 0 })))),
     h("div", {}, bars,
-      h("p", { class: "live-buttons" }, eight, why, channels), whyText, views, responses));
+      h("p", { class: "live-buttons" }, eight, why, channels), whyText));
   place.append(
     h("div", { class: "live-drop" },
       h("p", {}, h("strong", {}, "Drop a picture here, paste one, or choose one:")), file,
       h("p", {}, "or take a drawn scene:"), thumbnails),
-    progress, status, work);
+    progress, status, work, views, responses);
 
   const say = (...text) => status.replaceChildren(...text);
   const fail = (error) => {
@@ -298,17 +298,15 @@ start("try", (place, data) => {
     context.clearRect(0, 0, SIDE, SIDE);
     why.running = true;
     why.textContent = "Stop";
+    const falls = [];
     let done = 0, worst = { fall: -1 };
     try {
       for await (const probabilities of runAll(inputs)) {
         const { top, left } = places[done++];
         const fall = whole - probabilities[index];
         if (fall > worst.fall) worst = { fall, top, left };
-        // Orange where the answer needs what was covered, blue where it is better off without.
-        context.fillStyle = fall > 0 ? `rgb(230 120 0 / ${0.85 * Math.min(1, fall / whole)})`
-          : `rgb(0 90 200 / ${0.85 * Math.min(1, -fall / Math.max(1 - whole, 0.05))})`;
-        const middle = (PATCH - STEP) / 2;
-        context.fillRect(left + middle, top + middle, STEP, STEP);
+        falls.push(fall);
+        paint(context, places, falls);
         whyText.textContent = `${done} of ${places.length} places covered`;
         await nextFrame();
         if (!why.running) break;
@@ -323,6 +321,17 @@ start("try", (place, data) => {
     }
     why.running = false;
     why.textContent = "Which pixels decided?";
+  }
+  /** Orange where the answer needs what was covered, blue where it is better off without. */
+  function paint(context, places, falls) {
+    const most = Math.max(0.01, ...falls.map(Math.abs));
+    const middle = (PATCH - STEP) / 2;
+    context.clearRect(0, 0, SIDE, SIDE);
+    falls.forEach((fall, i) => {
+      const share = 0.8 * Math.abs(fall) / most;
+      context.fillStyle = fall > 0 ? `rgb(255 120 0 / ${share})` : `rgb(0 90 255 / ${share})`;
+      context.fillRect(places[i].left + middle, places[i].top + middle, STEP, STEP);
+    });
   }
   const order = ({ top, left }) => {
     const [row, column] = [top / STEP, left / STEP];
