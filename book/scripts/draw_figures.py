@@ -3,10 +3,16 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from matplotlib.patches import FancyBboxPatch, Rectangle
+import pandas as pd
+from matplotlib.colors import LogNorm
+from matplotlib.patches import ConnectionPatch, FancyBboxPatch, Rectangle
 
+from alexnet_lib.files import RESULTS
+from alexnet_lib.finetuning.classifier import read_classifier
+from alexnet_lib.finetuning.prediction import classify
 from alexnet_lib.teaching import figures
 from alexnet_lib.teaching.figures import GREY, PALETTE
+from alexnet_lib.teaching.scenes import draw_scene
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
 ARROW = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 1.3, "shrinkA": 2, "shrinkB": 2}
@@ -99,6 +105,37 @@ def draw_training():
     return flow.ax
 
 
+def draw_overview(narrow=False):
+    """Draw the way from one image to its answer, and from 2,100 answers to the matrix."""
+    shape, size = ((3, 1), (3.9, 7.8)) if narrow else ((1, 3), (8, 2.9))
+    figure, (left, middle, right) = plt.subplots(*shape, figsize=size)
+    figure.get_layout_engine().set(w_pad=0.25, h_pad=0.15)
+    scene = draw_scene("airplane", 4)
+    left.imshow(scene[:, :, ::-1])
+    left.set(title="An image", xticks=[], yticks=[])
+    left.set_xlabel("a drawn airplane")
+
+    weights, classes = read_classifier()
+    [(_, answer)] = classify(weights, ["scene"], read=lambda _: scene)
+    best = answer.argsort()[:-6:-1]
+    bars = middle.barh([classes[i] for i in best], 100 * answer[best], color=PALETTE["blue"])
+    middle.bar_label(bars, fmt="%.1f", padding=3)
+    middle.set(title="Its answer", xlabel="probability (percent)", xlim=(0, 125), box_aspect=1)
+    middle.set_xticks([0, 50, 100])
+    middle.invert_yaxis()
+
+    answers = pd.read_csv(RESULTS / "readout_5fold_0" / "predictions.csv")
+    counts = pd.crosstab(answers["true"], answers["predicted"])
+    right.imshow(counts.where(counts > 0), cmap="Blues", norm=LogNorm(0.3, 100))
+    accuracy = (answers["true"] == answers["predicted"]).mean()
+    right.set(title=f"{len(answers):,} photographs: {accuracy:.1%}", xticks=[], yticks=[])
+    right.set(xlabel="predicted class", ylabel="true class")
+    for one, other, labels in ((left, middle, 0.66), (middle, right, 0.12)):
+        out, into = ((0.9, -0.05), (0.9, 1.12)) if narrow else ((1.03, 0.5), (-labels, 0.5))
+        figure.add_artist(ConnectionPatch(out, into, one.transAxes, other.transAxes, **ARROW))
+    return right
+
+
 def draw_icon():
     """Draw the browser tab's icon: two tracks that become one."""
     _, ax = plt.subplots(figsize=(1, 1), layout="none")
@@ -117,6 +154,8 @@ def main():
     pictures = {
         "architecture": figures.draw_architecture,
         "conversion": draw_conversion,
+        "overview": draw_overview,
+        "overview_narrow": lambda: draw_overview(narrow=True),
         "training": draw_training,
     }
     for name, draw in pictures.items():
