@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from alexnet_lib.files import atomic_path, versions
 
@@ -203,13 +204,29 @@ def machine():
     return {"cpu": cpu, "cores": os.cpu_count(), **versions("onnxruntime", "protobuf")}
 
 
-def write(path, records, about):
-    """Write named tuples of one kind, each with the machine and its versions."""
+def write(path, records, about, part=None, parts=()):
+    """Write named tuples of one kind, each with the machine and its versions.
+
+    Args:
+        path: of the CSV.
+        records: the named tuples.
+        about: of `machine`.
+        part: if several benchmarks share the file, the name of this one, for the first column.
+        parts: names of all that share it, in the file's order. Rows of the others stay.
+    """
+    rows = [record._asdict() | about for record in records]
+    rows = [{name: short(value) for name, value in row.items()} for row in rows]
+    if part:
+        rows = [{"part": part} | row for row in rows]
+        if path.is_file():
+            with path.open(newline="") as file:
+                rows += [row for row in csv.DictReader(file) if row["part"] != part]
+        rows.sort(key=lambda row: parts.index(row["part"]))
     with atomic_path(path) as partial, open(partial, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*records[0]._fields, *about])
-        writer.writerows([*map(short, record), *about.values()] for record in records)
-    print(f"Written to data/results/{path.name}")
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    tqdm.write(f"Written to data/results/{path.name}")
 
 
 def short(value):

@@ -110,6 +110,14 @@ def test_a_cold_start_answers_in_a_fraction_of_tensorflows_import():
     assert startup._judged(slow._replace(ours_ms=601.0, peer_ms=9000.0), "light").met == 0
 
 
+def test_a_part_replaces_its_own_rows(tmp_path):
+    path, about, parts = tmp_path / "rows.csv", {"cpu": "some"}, ["one", "two"]
+    for part, work in (("two", "old"), ("one", "a"), ("two", "b")):
+        command.write(path, [row(work, "ours", "peer", TIMES)], about, part, parts)
+    found = list(csv.DictReader(path.open()))
+    assert [(each["part"], each["work"]) for each in found] == [("one", "a"), ("two", "b")]
+
+
 def test_the_roofline_has_every_layer_that_computes():
     layers = {point.layer: point for point in roofline.layers(quick=True)}
     assert [name for name, point in layers.items() if point.gflop] == [
