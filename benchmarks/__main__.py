@@ -1,33 +1,12 @@
 """Run every benchmark, print the tables and write them as CSV files into data/results."""
 
-import logging
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-
 import click
 import pandas as pd
 from tqdm import tqdm
 
 from alexnet_lib.files import RESULTS
-from alexnet_lib.quiet import import_tensorflow
-from benchmarks import (
-    accuracy,
-    forward,
-    growth,
-    inputs,
-    normalization,
-    ported,
-    reading,
-    roofline,
-    startup,
-    training,
-)
 from benchmarks.compare import machine, write
-
-# Each module yields rows of data/results/speed.csv; a new benchmark is a new module in this list.
-MODULES = (forward, ported, normalization, training, reading, inputs, startup)
-TABLES = {"accuracy": accuracy.rows, "roofline": roofline.layers, "growth": growth.points}
-PARTS = {module.__name__.rpartition(".")[2]: module.rows for module in MODULES} | TABLES
+from benchmarks.parts import PARTS, TABLES, run
 
 
 @click.command()
@@ -45,9 +24,7 @@ def main(quick, parts):
         "share: of what the machine's limit allows.\n"
     )
     for part in tqdm(parts or PARTS, unit="part", leave=False):
-        # A process of its own gives all memory back, and nothing is warm from the part before.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            records = pool.submit(run, part, quick).result()
+        records = run(part, quick)
         alone = part in TABLES
         shown = (record._asdict() for record in records) if alone else map(cells, records)
         print(f"\n{part}\n{table(shown)}")
@@ -55,13 +32,6 @@ def main(quick, parts):
             write(RESULTS / f"{part}.csv", records, about)
         elif not quick:
             write(RESULTS / "speed.csv", records, about, part, list(PARTS))
-
-
-def run(part, quick):
-    """Return the rows of one part."""
-    import_tensorflow()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # of graphs that are traced on purpose
-    return list(PARTS[part](quick))
 
 
 def cells(row):

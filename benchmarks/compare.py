@@ -30,9 +30,8 @@ class Row(NamedTuple):
     The spread is half the quartiles' gap, None for a single run. `ratio` is the peer's time over
     ours: above 1, ours is faster. `share` is that ratio to the limit that the machine sets,
     measured in the same turns: a product of matrices for arithmetic, a copy for what memory must
-    carry, a plain read for a file, decoding for image files, importing TensorFlow for a cold
-    start. It is None where nothing plain sets one: opening a mapped file reads next to nothing,
-    importing `alexnet_lib` is to avoid what would be its limit, and epochs of the head and the
+    carry, a plain read for a file, decoding for image files. It is None where nothing plain sets
+    one: opening a mapped file reads next to nothing, and a cold start, epochs of the head and the
     whole story are many kinds of work one after the other. Memory is in MiB above the
     interpreter's with its modules loaded (of a cold start, the peak of the whole process), and None
     where it was not measured. `target` says what was to be reached, and `met` whether it was, 1

@@ -88,10 +88,20 @@ def test_results_carry_machine_and_versions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", [forward, inputs, normalization, ported, reading, training], ids=lambda m: m.__name__
+    "rows",
+    [
+        forward.rows,
+        inputs.rows,
+        normalization.rows,
+        ported.rows,
+        reading.rows,
+        training.rows,
+        training.story,
+    ],
+    ids=lambda rows: f"{rows.__module__}.{rows.__name__}",
 )
-def test_all_engines_agree(module):
-    rows = list(module.rows(quick=True))
+def test_all_engines_agree(rows):
+    rows = list(rows(quick=True))
     assert rows
     assert all(found.ours_ms > 0 and found.peer_ms > 0 for found in rows)
 
