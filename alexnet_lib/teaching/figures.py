@@ -259,24 +259,21 @@ def plot_roofline(table, title="Roofline", ax=None):
     low, high = layers["intensity"].min() / 2, max(layers["intensity"].max(), corner) * 2
     roof = np.array([low, corner, high])
     ax.plot(roof, np.minimum(bandwidth * roof, peak), color=PALETTE["black"], linewidth=1.5)
-    ax.text(corner, 1.15 * peak, f"SGEMM {peak:.0f} GFLOP/s", ha="center", va="bottom")
+    ax.text(corner, 1.1 * peak, f"SGEMM {peak:.0f} GFLOP/s", ha="right", va="bottom")
     middle = np.sqrt(low * corner)
-    ax.text(middle, 1.15 * bandwidth * middle, f"memory {bandwidth:.0f} GB/s ", ha="right")
+    ax.text(1.4 * middle, bandwidth * middle, f"memory {bandwidth:.0f} GB/s")
     styles = zip(layers.groupby("batch"), ("o", "s", "^", "D"), strict=False)
     for (batch, points), marker in styles:
         ax.plot(points["intensity"], points["speed"], marker, label=f"batch {batch}")
-        for number, point in enumerate(points.sort_values("intensity").itertuples()):
-            place = (point.intensity, point.speed)
-            across, up = abs(np.log(points[["intensity", "speed"]].to_numpy() / place)).T
-            row = (across > 0.02) & (across < 0.4) & (up < 0.14)
-            # Labels of points in a row alternate below and above; others are beside their points.
-            gap = (0, 7 if number % 2 else -13) if row.any() else (7, -3)
+        for _, kind in points.groupby(points["layer"].str.rstrip("0123456789")):
+            names = kind["layer"].iloc[[0, -1]].unique()
+            place = (kind["intensity"].max(), np.exp(np.log(kind["speed"]).mean()))
             ax.annotate(
-                point.layer, place, gap, textcoords="offset points", fontsize=8, color=GREY,
-                ha="center" if row.any() else "left",
+                "-".join(names), place, (8, 0), textcoords="offset points", va="center",
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
             )  # fmt: skip
     ax.set(title=title, xlabel="arithmetic intensity (FLOP/byte)", ylabel="speed (GFLOP/s)")
-    ax.set(xscale="log", yscale="log", ylim=(None, 2.5 * peak))
+    ax.set(xscale="log", yscale="log", ylim=(None, 2.5 * peak), xlim=(None, 6 * high))
     ax.grid(True, which="major")
     ax.legend(loc="lower right")
     return ax
