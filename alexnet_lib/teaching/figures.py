@@ -216,7 +216,7 @@ def plot_reliability(table, title="Reliability", axes=None):
     """
     if axes is None:
         _, axes = plt.subplots(
-            2, 1, figsize=(6, 6), sharex=True, gridspec_kw={"height_ratios": [3, 1]}
+            2, 1, figsize=(5.3, 5.3), sharex=True, gridspec_kw={"height_ratios": [3, 1]}
         )
     upper, lower = axes
     upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="honest: as often as it says")
@@ -226,9 +226,9 @@ def plot_reliability(table, title="Reliability", axes=None):
         fmt="o-", color=PALETTE["blue"], linewidth=1.5, capsize=3, label="seen, 95 % interval",
     )  # fmt: skip
     upper.set(title=title, ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.03))
-    upper.legend(loc="upper left")
+    upper.legend(loc="lower right")
     bars = lower.bar(table["probability"], table["images"], 0.05, color=PALETTE["sky"])
-    lower.bar_label(bars, fontsize=8)
+    lower.bar_label(bars)
     lower.set(xlabel="probability that the network gives its answer", ylabel="images")
     lower.margins(y=0.25)
     return axes
