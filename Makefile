@@ -42,7 +42,15 @@ test: $(INSTALLED) ## Test the library, then run every notebook against its stor
 
 .PHONY: browse
 browse: $(INSTALLED) ## Read the built book in headless Chromium [SHOTS=folder for pictures]
-	@REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/test_browser.py
+	@REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/test_browser.py tests/test_live.py
+
+.PHONY: serve
+serve: $(INSTALLED) ## Serve the built book on this machine and open it; its network runs only so
+	@$(BIN)/python book/scripts/serve.py
+
+.PHONY: live
+live: $(INSTALLED) ## Install what bundles the live parts, where that failed before (needs a network)
+	@$(BIN)/python book/scripts/live.py
 
 .PHONY: data
 data: $(INSTALLED) ## Download the UC Merced images and the official weights (576 MB)
@@ -95,7 +103,7 @@ clean: ## Remove what was built; .venv stays
 	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune \
 		-exec rm -rf {} +
 
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements.txt pyproject.toml package-lock.json
 	@command -v "$(PYTHON)" >/dev/null || { \
 		echo 'No "$(PYTHON)" here. Install Python 3.10 to 3.13, or name one: make PYTHON=python3.12'; \
 		exit 1; } >&2

@@ -18,6 +18,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import live
 import nbformat
 from bs4 import BeautifulSoup
 from console import ANSI_COLOUR, LOGS, ROOT, Screen, last_lines, run_logged, short_path
@@ -203,7 +204,10 @@ def main() -> int:
     build, screen, start = ROOT / "_build", Screen(), time.monotonic()
     faults = check_sources(ROOT)
     if not faults:
-        clear_stale(build, cache_key(ROOT))
+        key = cache_key(ROOT)
+        clear_stale(build, key)
+        if lacking := live.make(ROOT, build / "live", key, screen):
+            screen.print(f"{live.WITHOUT}: {lacking}.")
         screen.print("Building the book. A chapter that has not changed keeps its outputs.")
         faults = run_jupyter_book(ROOT, screen)
         report = build / "html" / "execution.json"
@@ -221,7 +225,7 @@ def main() -> int:
         return 1
     screen.print(
         f"The book is built in {time.monotonic() - start:.0f} s, and every link in it holds. "
-        "Open _build/html/index.html"
+        "Open _build/html/index.html, or: make serve"
     )
     return 0
 

@@ -21,7 +21,8 @@ ARROW = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 1.3, "shrinkA": 2
 class Flow:
     """Boxes joined by arrows, small enough to be read on a telephone. Units are inches."""
 
-    def __init__(self, title, width, height):
+    def __init__(self, title, width, height, small=9):
+        self.small = small  # size of all text but the boxes' titles
         _, self.ax = plt.subplots(figsize=(width, height))
         self.ax.set(title=title, xlim=(0, width), ylim=(0, height), aspect="equal")
         self.ax.axis("off")
@@ -35,7 +36,9 @@ class Flow:
             FancyBboxPatch((left, low), width, height, edgecolor=color, facecolor="white", **style)
         )
         self.ax.text(x, y + height / 2 - 0.1, title, ha="center", va="top", weight="bold")
-        self.ax.text(x, low + 0.1, text, ha="center", va="bottom", fontsize=9, linespacing=1.35)
+        self.ax.text(
+            x, low + 0.1, text, ha="center", va="bottom", fontsize=self.small, linespacing=1.35
+        )
         sides = {"left": (left, y), "right": (left + width, y)}
         return sides | {"top": (x, low + height), "bottom": (x, low)}
 
@@ -43,36 +46,35 @@ class Flow:
         """Draw an arrow, with a note beside its middle."""
         self.ax.annotate("", end, start, arrowprops=ARROW)
         middle = [(a + b) / 2 + d for a, b, d in zip(start, end, shift, strict=True)]
-        self.ax.text(*middle, text, ha="center", va="center", fontsize=9, style="italic")
+        style = {"fontsize": self.small, "style": "italic"}
+        self.ax.text(*middle, text, ha="center", va="center", **style)
 
 
 def draw_conversion():
     """Draw the way of the weights, from Caffe's file to a model that is proved equal."""
-    flow = Flow("From Caffe to TensorFlow", 6.4, 4.5)
-    file = flow.box(1.15, 3.75, 2.1, 0.8, ".caffemodel", "244 MB, 16 arrays")
+    flow = Flow("From Caffe to TensorFlow", 5.4, 4.6, small=10)
+    file = flow.box(0.95, 3.8, 1.8, 0.85, ".caffemodel", "244 MB, 16 arrays")
     caffe = flow.box(
-        5.1, 3.75, 2.5, 0.8, "Caffe's layout", "kernels OIHW\nfc (outputs, inputs)", "orange"
+        4.3, 3.8, 2.1, 0.85, "Caffe's layout", "kernels OIHW\nfc (outputs, inputs)", "orange"
     )
     ours = flow.box(
-        5.1, 2.15, 2.5, 0.8, "TensorFlow's layout", "kernels HWIO\nfc (inputs, outputs)", "blue"
+        4.3, 2.2, 2.1, 0.85, "TensorFlow's layout", "kernels HWIO\nfc (inputs, outputs)", "blue"
     )
-    model = flow.box(5.1, 0.6, 2.5, 0.8, "AlexNet in Keras", "23 layers' outputs", "blue")
+    model = flow.box(4.3, 0.65, 2.1, 0.85, "AlexNet in Keras", "outputs of 23 layers", "blue")
     others = flow.box(
-        1.15, 0.6, 2.1, 0.8, "Two other engines", "OpenCV, ONNX Runtime\non the same weights",
-        "green",
-    )  # fmt: skip
-    flow.arrow(file["right"], caffe["left"], "read, no\ncopies", (0, 0.32))
+        0.95, 0.65, 1.8, 0.85, "Two other engines", "OpenCV and\nONNX Runtime", "green"
+    )
+    flow.arrow(file["right"], caffe["left"], "read, no\ncopies", (0, 0.3))
     flow.arrow(caffe["bottom"], ours["top"])
     flow.ax.text(
-        3.7, 2.95, "kernels, fc: transpose\nfc6: rows from C,H,W to H,W,C, too",
-        ha="right", va="center", fontsize=9, style="italic",
+        4.05, 3.0, "transpose all kernels,\npermute fc6's rows, too",
+        ha="right", va="center", style="italic",
     )  # fmt: skip
-    flow.ax.plot([3.75, 5.02], [2.95, 2.95], color=GREY, linewidth=0.8, linestyle=":")
-    flow.arrow(ours["bottom"], model["top"], "load", (0.3, 0))
-    flow.arrow(file["bottom"], others["top"])
+    flow.arrow(ours["bottom"], model["top"], "load", (-0.3, 0))
+    flow.arrow(file["bottom"], others["top"], "same\nweights", (0.4, 0))
     flow.ax.annotate("", others["right"], model["left"], arrowprops=ARROW | {"arrowstyle": "<|-|>"})
-    flow.ax.text(3.02, 0.95, "same within\n1e-5, layer\nby layer", ha="center", va="bottom",
-                 fontsize=9, style="italic")  # fmt: skip
+    flow.ax.text(2.55, 0.8, "equal, layer\nby layer, to\n1e-5", ha="center", va="bottom",
+                 style="italic")  # fmt: skip
     return flow.ax
 
 

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 
+import live
 from console import LOGS, ROOT, Screen, last_lines, run_logged, short_path
 
 LOG = LOGS / "install.txt"
@@ -74,6 +75,8 @@ def main():
             screen.print(f"Could not be installed. The last lines of {short_path(LOG)}:\n")
             screen.print(last_lines(LOG))
             return status
+    if problem := live.install(ROOT, environment, tick=show):
+        screen.print(f"{live.WITHOUT}: {problem}.")
     screen.print(f".venv has its {counter.total} packages, after {time.monotonic() - start:.0f} s.")
     return 0
 
