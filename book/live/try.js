@@ -42,6 +42,7 @@ start("try", (place, data) => {
   const progress = h("progress", { "aria-label": "Loading the network", max: 1, value: 0 });
   const file = h("input", {
     type: "file", accept: "image/*", "aria-label": "Choose a picture",
+    onclick: () => (file.value = ""), // so that the same file can be chosen again
     onchange: () => file.files[0] && open(file.files[0]),
   });
   const thumbnails = h("div", { class: "live-scenes", role: "group", "aria-label": "Drawn scenes" },
@@ -218,7 +219,7 @@ start("try", (place, data) => {
         showBars(probabilities);
         const best = probabilities.indexOf(Math.max(...probabilities));
         say(`${state.name}: ${classes[best]}, ${percent(probabilities[best])}. Computed here in ${Math.round(time)} ms.`);
-        place.dispatchEvent(new CustomEvent("answer", { detail: { probabilities, time } }));
+        place.dispatchEvent(new CustomEvent("answer", { detail: { name: state.name, probabilities, time } }));
       } while (again);
     } catch (error) {
       fail(error);
