@@ -15,14 +15,14 @@ from alexnet_lib.teaching.figures import GREY, PALETTE
 from alexnet_lib.teaching.scenes import draw_scene
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
+SMALL = 10  # points, of all text but the boxes' titles
 ARROW = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 1.3, "shrinkA": 2, "shrinkB": 2}
 
 
 class Flow:
     """Boxes joined by arrows, small enough to be read on a telephone. Units are inches."""
 
-    def __init__(self, title, width, height, small=9):
-        self.small = small  # size of all text but the boxes' titles
+    def __init__(self, title, width, height):
         _, self.ax = plt.subplots(figsize=(width, height))
         self.ax.set(title=title, xlim=(0, width), ylim=(0, height), aspect="equal")
         self.ax.axis("off")
@@ -36,9 +36,7 @@ class Flow:
             FancyBboxPatch((left, low), width, height, edgecolor=color, facecolor="white", **style)
         )
         self.ax.text(x, y + height / 2 - 0.1, title, ha="center", va="top", weight="bold")
-        self.ax.text(
-            x, low + 0.1, text, ha="center", va="bottom", fontsize=self.small, linespacing=1.35
-        )
+        self.ax.text(x, low + 0.1, text, ha="center", va="bottom", fontsize=SMALL, linespacing=1.35)
         sides = {"left": (left, y), "right": (left + width, y)}
         return sides | {"top": (x, low + height), "bottom": (x, low)}
 
@@ -46,13 +44,13 @@ class Flow:
         """Draw an arrow, with a note beside its middle."""
         self.ax.annotate("", end, start, arrowprops=ARROW)
         middle = [(a + b) / 2 + d for a, b, d in zip(start, end, shift, strict=True)]
-        style = {"fontsize": self.small, "style": "italic"}
+        style = {"fontsize": SMALL, "style": "italic"}
         self.ax.text(*middle, text, ha="center", va="center", **style)
 
 
 def draw_conversion():
     """Draw the way of the weights, from Caffe's file to a model that is proved equal."""
-    flow = Flow("From Caffe to TensorFlow", 5.4, 4.6, small=10)
+    flow = Flow("From Caffe to TensorFlow", 5.4, 4.6)
     file = flow.box(0.95, 3.8, 1.8, 0.85, ".caffemodel", "244 MB, 16 arrays")
     caffe = flow.box(
         4.3, 3.8, 2.1, 0.85, "Caffe's layout", "kernels OIHW\nfc (outputs, inputs)", "orange"
@@ -80,24 +78,24 @@ def draw_conversion():
 
 def draw_training():
     """Draw what each image is used for, and where the frozen part ends."""
-    flow = Flow("What learns, what chooses, what tests", 6.4, 4.5)
-    images = flow.box(3.2, 3.8, 3.4, 0.7, "2,100 aerial images", "21 classes, 100 of each")
+    flow = Flow("What learns, what chooses, what tests", 5.4, 4.5)
+    images = flow.box(2.7, 3.8, 3.2, 0.7, "2,100 aerial images", "21 classes, 100 of each")
     uses = {
-        "training": (1.1, "1,680 images", "blue"),
-        "validation": (3.2, "210 images", "orange"),
-        "test": (5.3, "210 images", "green"),
+        "training": (0.92, "1,680 images", "blue"),
+        "validation": (2.7, "210 images", "orange"),
+        "test": (4.48, "210 images", "green"),
     }
-    frozen = flow.ax.add_patch(Rectangle((0.1, 1.62), 6.2, 0.55, facecolor="#E4E4E4"))
-    flow.ax.text(3.2, frozen.get_y() + 0.275, "conv1 to pool5: frozen, run once for each image",
+    frozen = flow.ax.add_patch(Rectangle((0.1, 1.62), 5.2, 0.55, facecolor="#E4E4E4"))
+    flow.ax.text(2.7, frozen.get_y() + 0.275, "conv1 to pool5: frozen, run once for each image",
                  ha="center", va="center", fontsize=10)  # fmt: skip
     ends = {
         "training": ("fc6, fc7, fc8", "learn, epoch\nby epoch"),
         "validation": ("best epoch", "chosen by its\naccuracy"),
-        "test": ("accuracy", "once, at the end,\nwith its interval"),
+        "test": ("accuracy", "once, with\nits interval"),
     }
     for name, (x, count, color) in uses.items():
-        upper = flow.box(x, 2.8, 1.75, 0.65, name, count, color)
-        lower = flow.box(x, 0.65, 1.75, 0.95, *ends[name], color)
+        upper = flow.box(x, 2.8, 1.62, 0.65, name, count, color)
+        lower = flow.box(x, 0.65, 1.62, 1.0, *ends[name], color)
         flow.arrow(images["bottom"], upper["top"])
         flow.arrow((x, 1.62), lower["top"])
         flow.ax.plot([x, x], [upper["bottom"][1], 2.17], color="#555555", linewidth=1.3)
