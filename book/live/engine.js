@@ -7,6 +7,9 @@
 
 import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
 
+// LiteRT reports each step on the console, as an error. What goes wrong is thrown, and gets to the page.
+console.error = console.warn = () => {};
+
 const CACHE = "alexnet-book";
 let model, shape;
 

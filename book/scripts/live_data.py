@@ -60,13 +60,14 @@ def export_classifier(path):
 
     classifier = load_classifier()
     model = classifier.model
-    both = keras.Model(model.inputs, [model.output, model.get_layer("relu1").output])
-    image = keras.Input(batch_shape=(1, *model.input_shape[1:]), name="image")
+    both = keras.Model(model.input, [model.output, model.get_layer("relu1").output])
+    image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)  # the page's runtime asks for 1
     with hidden_stderr(), contextlib.redirect_stdout(None):
-        keras.Model(image, both(image)).export(
+        both.export(
             path,
             format="litert",
             verbose=False,
+            input_signature=[image],
             optimizations=[tf.lite.Optimize.DEFAULT],
             target_spec={"supported_types": [tf.float16]},
         )
