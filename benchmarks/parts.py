@@ -1,6 +1,5 @@
 """The benchmarks by name, and one of them in a process of its own."""
 
-import logging
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
@@ -44,5 +43,4 @@ def run(part, quick):
 
 def _rows(part, quick):
     import_tensorflow()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # of graphs that are traced on purpose
     return list(PARTS[part](quick))
