@@ -34,7 +34,9 @@ def import_tensorflow():
     Afterwards only errors are logged, unless $TF_CPP_MIN_LOG_LEVEL says otherwise. Importing
     `alexnet_lib` never does any of this.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with hidden_stderr():
         import tensorflow
+    if level >= "2":  # Python's part of TensorFlow does not read it
+        tensorflow.get_logger().setLevel("ERROR")
     return tensorflow

@@ -1,62 +1,37 @@
 """Run every benchmark, print the tables and write them as CSV files into data/results."""
 
-import logging
-
 import click
 import pandas as pd
 from tqdm import tqdm
 
 from alexnet_lib.files import RESULTS
-from alexnet_lib.quiet import import_tensorflow
-from benchmarks import (
-    accuracy,
-    forward,
-    growth,
-    inputs,
-    normalization,
-    ported,
-    reading,
-    roofline,
-    startup,
-    training,
-)
 from benchmarks.compare import machine, write
-
-# Each module yields rows; a new benchmark is a new module in this list.
-MODULES = (forward, ported, normalization, training, reading, inputs, startup)
-TABLES = {"accuracy": accuracy.rows, "roofline": roofline.layers, "growth": growth.points}
+from benchmarks.parts import PARTS, TABLES, run
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Run everything once and small; write nothing.")
-def main(quick):
-    """Compare the library with its peers and with what the machine can do."""
-    import_tensorflow()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # of graphs that are traced on purpose
+@click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)), metavar="[PART]...")
+def main(quick, parts):
+    """Compare the library with its peers and with what the machine can do.
+
+    Without PART, run all. Each part's results are written when it ends.
+    """
     about = machine()
     print(*(f"{key} {value}" for key, value in about.items()), sep=", ")
-    results = {"speed": []}
-    with tqdm(total=len(MODULES) + len(TABLES), unit="part", leave=False) as bar:
-        for module in MODULES:
-            bar.set_description(module.__name__.rpartition(".")[2])
-            results["speed"] += module.rows(quick)
-            bar.update()
-        for name, records in TABLES.items():
-            bar.set_description(name)
-            results[name] = list(records(quick))
-            bar.update()
-    rows = results["speed"]
     print(
         "\nMedian of interleaved runs, +- half the gap between the quartiles; ratio: peer / ours;\n"
         "share: of what the machine's limit allows.\n"
     )
-    print(table(map(cells, rows)))
-    for name in TABLES:
-        print(f"\n{name}\n{table(record._asdict() for record in results[name])}")
-    missed = sum(row.met == 0 for row in rows)
-    print(f"\n{sum(row.met == 1 for row in rows)} targets reached, {missed} missed")
-    for name, records in results.items() if not quick else ():
-        write(RESULTS / f"{name}.csv", records, about)
+    for part in tqdm(parts or PARTS, unit="part", leave=False):
+        records = run(part, quick)
+        alone = part in TABLES
+        shown = (record._asdict() for record in records) if alone else map(cells, records)
+        print(f"\n{part}\n{table(shown)}")
+        if not quick and alone:
+            write(RESULTS / f"{part}.csv", records, about)
+        elif not quick:
+            write(RESULTS / "speed.csv", records, about, part, list(PARTS))
 
 
 def cells(row):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from alexnet_lib.files import atomic_path, versions
 
@@ -29,9 +30,8 @@ class Row(NamedTuple):
     The spread is half the quartiles' gap, None for a single run. `ratio` is the peer's time over
     ours: above 1, ours is faster. `share` is that ratio to the limit that the machine sets,
     measured in the same turns: a product of matrices for arithmetic, a copy for what memory must
-    carry, a plain read for a file, decoding for image files, importing TensorFlow for a cold
-    start. It is None where nothing plain sets one: opening a mapped file reads next to nothing,
-    importing `alexnet_lib` is to avoid what would be its limit, and epochs of the head and the
+    carry, a plain read for a file, decoding for image files. It is None where nothing plain sets
+    one: opening a mapped file reads next to nothing, and a cold start, epochs of the head and the
     whole story are many kinds of work one after the other. Memory is in MiB above the
     interpreter's with its modules loaded (of a cold start, the peak of the whole process), and None
     where it was not measured. `target` says what was to be reached, and `met` whether it was, 1
@@ -203,13 +203,29 @@ def machine():
     return {"cpu": cpu, "cores": os.cpu_count(), **versions("onnxruntime", "protobuf")}
 
 
-def write(path, records, about):
-    """Write named tuples of one kind, each with the machine and its versions."""
+def write(path, records, about, part=None, parts=()):
+    """Write named tuples of one kind, each with the machine and its versions.
+
+    Args:
+        path: of the CSV.
+        records: the named tuples.
+        about: of `machine`.
+        part: if several benchmarks share the file, the name of this one, for the first column.
+        parts: names of all that share it, in the file's order. Rows of the others stay.
+    """
+    rows = [record._asdict() | about for record in records]
+    rows = [{name: short(value) for name, value in row.items()} for row in rows]
+    if part:
+        rows = [{"part": part} | row for row in rows]
+        if path.is_file():
+            with path.open(newline="") as file:
+                rows += [row for row in csv.DictReader(file) if row["part"] != part]
+        rows.sort(key=lambda row: parts.index(row["part"]))
     with atomic_path(path) as partial, open(partial, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*records[0]._fields, *about])
-        writer.writerows([*map(short, record), *about.values()] for record in records)
-    print(f"Written to data/results/{path.name}")
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    tqdm.write(f"Written to data/results/{path.name}")
 
 
 def short(value):

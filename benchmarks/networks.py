@@ -75,7 +75,7 @@ class OriginalGraph:
         weights: all 16 arrays in TensorFlow's layout.
         train: names of the layers that `step` trains.
         recipe: `Recipe` of a constant or exponential schedule; for its rate, decay and L2.
-        epoch_steps: steps in an epoch, after which the rate decays.
+        epoch_steps: steps in an epoch, over which the rate decays once.
     """
 
     def __init__(self, weights, train=(), recipe=None, epoch_steps=1):
@@ -114,9 +114,7 @@ class OriginalGraph:
             if trained:
                 step = v1.train.create_global_step()
                 decay = recipe.decay if recipe.schedule == "exponential" else 1.0
-                rate = v1.train.exponential_decay(
-                    recipe.learning_rate, step, epoch_steps, decay, staircase=True
-                )
+                rate = v1.train.exponential_decay(recipe.learning_rate, step, epoch_steps, decay)
                 descent = v1.train.GradientDescentOptimizer(rate)
                 # Not times 0: TensorFlow 1 would pass over all kernels for it.
                 total = self.loss + recipe.l2 * penalty if recipe.l2 else self.loss

@@ -71,7 +71,7 @@ def rows(quick=False):
     yield row(f"{LIBRARY}, cold process", LIBRARY, IMPORT, times)
     for name, what in ((HELP, HELP), ("light", "predict, light classifier"), ("full", size)):
         what = f"predict, {what}" if what == size else what
-        yield _judged(row(f"{what}, cold process", name, IMPORT, times, memory, IMPORT), name)
+        yield _judged(row(f"{what}, cold process", name, IMPORT, times, memory), name)
 
 
 def _judged(found, name):

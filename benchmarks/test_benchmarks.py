@@ -88,10 +88,20 @@ def test_results_carry_machine_and_versions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", [forward, inputs, normalization, ported, reading, training], ids=lambda m: m.__name__
+    "rows",
+    [
+        forward.rows,
+        inputs.rows,
+        normalization.rows,
+        ported.rows,
+        reading.rows,
+        training.rows,
+        training.story,
+    ],
+    ids=lambda rows: f"{rows.__module__}.{rows.__name__}",
 )
-def test_all_engines_agree(module):
-    rows = list(module.rows(quick=True))
+def test_all_engines_agree(rows):
+    rows = list(rows(quick=True))
     assert rows
     assert all(found.ours_ms > 0 and found.peer_ms > 0 for found in rows)
 
@@ -108,6 +118,14 @@ def test_a_cold_start_answers_in_a_fraction_of_tensorflows_import():
     assert startup._judged(slow, "light").met == 0  # a fifth of the import
     assert startup._judged(slow._replace(peer_ms=4000.0), "light").met == 1
     assert startup._judged(slow._replace(ours_ms=601.0, peer_ms=9000.0), "light").met == 0
+
+
+def test_a_part_replaces_its_own_rows(tmp_path):
+    path, about, parts = tmp_path / "rows.csv", {"cpu": "some"}, ["one", "two"]
+    for part, work in (("two", "old"), ("one", "a"), ("two", "b")):
+        command.write(path, [row(work, "ours", "peer", TIMES)], about, part, parts)
+    found = list(csv.DictReader(path.open()))
+    assert [(each["part"], each["work"]) for each in found] == [("one", "a"), ("two", "b")]
 
 
 def test_the_roofline_has_every_layer_that_computes():

@@ -9,6 +9,7 @@ from alexnet_lib.images.folder import Images, read_folder
 from alexnet_lib.port.alexnet import AlexNet
 from alexnet_lib.port.layouts import model_weights, save_npz
 from benchmarks.readout import Variant, cached_statistics, crossval, features_of
+from benchmarks.small_folders import draw
 from benchmarks.statistics import parts
 
 VARIANTS = {
@@ -93,3 +94,13 @@ def test_statistics_are_computed_once_and_only_for_their_images(tmp_path):
     assert not np.array_equal(first, marked)
     with pytest.raises(ValueError, match=r"settings\.json: of other images or weights"):
         cached_statistics(images.subset([0, 1]), weights, 67, 0, cache, progress=False)
+
+
+def test_of_a_small_folder_every_image_has_one_use():
+    labels = np.repeat([0, 1, 2], 100)
+    train, choose, test = draw(labels, seed=1)
+    assert [np.bincount(labels[part]).tolist() for part in (train, choose, test)] == [
+        [36] * 3, [4] * 3, [60] * 3,
+    ]  # fmt: skip
+    assert sorted(np.concatenate([train, choose, test])) == list(range(300))
+    assert not np.array_equal(train, draw(labels, seed=2)[0])

@@ -28,6 +28,10 @@ def rows(quick=False):
     """Yield the rows of the table, each after a check that all ways lead to the same weights."""
     yield from all_layers(quick)
     yield from fit_all_layers(quick)
+
+
+def story(quick=False):
+    """Yield the rows of frozen convolutions and of the whole way from files to a matrix."""
     yield from frozen_convolutions(quick)
     yield from whole_story(quick)
 

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import alexnet_lib
 from alexnet_lib import files
 from alexnet_lib.finetuning.classifier import load_classifier
-from alexnet_lib.finetuning.runs import fresh_model
+from alexnet_lib.finetuning.recipes import stages_of
+from alexnet_lib.finetuning.runs import fresh_model, model_of_stages
 from alexnet_lib.port.alexnet import AlexNet, decode_predictions, load_weights
 from alexnet_lib.port.alexnet_files import imagenet_classes
 from alexnet_lib.port.architecture import FC6_SCALE, describe
@@ -212,6 +214,28 @@ def test_fresh_fc6_starts_smaller_by_the_same_draws():
     )
     config = keras.models.clone_model(found[0]).get_layer("fc6").get_config()
     assert config["kernel_initializer"]["config"]["scale"] == 2 * FC6_SCALE**2
+
+
+def test_a_head_may_start_from_a_truncated_normal_whatever_the_file_holds(tmp_path):
+    """As the published fine-tuning starts: fc6 and fc7 are not those of ImageNet."""
+    source = AlexNet(classes=4, fc_units=64)
+    save_npz(tmp_path / "all.npz", model_weights(source))
+    arguments = (4, 3, tmp_path / "all.npz", 64)
+    model, again = fresh_model(*arguments, 0.1), fresh_model(*arguments, 0.1)
+    assert_holds(model, model_weights(source), CONVOLUTIONS)
+    np.testing.assert_array_equal(model.get_layer("fc7").kernel, again.get_layer("fc7").kernel)
+    for name in FULLY_CONNECTED:
+        kernel, bias = model.get_layer(name).get_weights()
+        assert np.abs(kernel).max() <= 0.2  # two standard deviations
+        # Of what is left within two, the deviation is 0.88 of the whole's.
+        assert kernel.std() == pytest.approx(0.088, rel=0.1)
+        assert not bias.any()
+    fc6, fc7 = (model.get_layer(name).kernel.numpy().ravel() for name in ("fc6", "fc7"))
+    assert not np.array_equal(fc7, fc6[: fc7.size])
+    stages = stages_of("original")
+    data = SimpleNamespace(classes=("a", "b", "c", "d"), views=1)
+    staged = model_of_stages(stages, data, *arguments[1:])
+    np.testing.assert_array_equal(staged.get_layer("fc6").kernel, model.get_layer("fc6").kernel)
 
 
 @pytest.mark.parametrize("shape", [(63, 63, 3), (100, 224, 3), (227, 227, 3)], ids=str)

@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import re
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import build
@@ -11,6 +15,7 @@ import execution_report as report
 import install
 import nbformat
 import pytest
+import repository
 from console import ANSI_COLOUR, Screen
 from install import Counter
 from nbformat import v4
@@ -338,10 +343,10 @@ def test_setup_cell_follows_the_title_and_the_repository(tmp_path):
         return [cell.source for cell in notebook.cells]
 
     notebook = v4.new_notebook(cells=[v4.new_markdown_cell("# Title"), v4.new_code_cell("1 + 1")])
-    for repository in ("https://example.org/first", "https://example.org/second"):
-        title, setup, code = sources_at(repository)
+    for url in ("https://example.org/first", "https://example.org/second"):
+        title, setup, code = sources_at(url)
         assert (title, code) == ("# Title", "1 + 1")
-        assert f'repository = "{repository}"' in setup
+        assert f'repository = "{url}"' in setup
 
 
 def test_stored_notebooks_are_tidied():
@@ -395,3 +400,64 @@ def test_noise_of_a_machine_in_a_stored_notebook_is_named(tmp_path, capsys):
     assert capsys.readouterr().out == ""
     assert execute.check(paths) == 1
     assert capsys.readouterr().out.startswith(f"{paths[1]}: stores stderr")
+
+
+# What pages hold when there is a public repository, and only then.
+PUBLIC = {
+    "book/use": ("SITE/edit/main/book/use.md", "SITE/issues/new", "The rocket at the top"),
+    "book/contributing": ("SITE/edit/main/book/contributing.md", "links at its top"),
+    "notebooks/01_one": (
+        "SITE/edit/main/notebooks/01_one.ipynb",
+        "SITE/issues/new",
+        "https://mybinder.org/v2/gh/",
+        "https://colab.research.google.com/github/",
+    ),
+}
+ADDRESSES = [repository.PLACEHOLDER, "https://github.com/someone/some-book"]
+
+
+@pytest.mark.parametrize("url", ADDRESSES)
+def test_one_setting_switches_all_that_leads_to_the_repository(tmp_path, url):
+    for name in ("images", "root", "references.bib", "scripts", "static"):
+        (tmp_path / "book").mkdir(exist_ok=True)
+        (tmp_path / "book" / name).symlink_to(build.ROOT / "book" / name)
+    for name in ("README.md", "book/use.md", "book/contributing.md"):
+        shutil.copy(build.ROOT / name, tmp_path / name)
+    (tmp_path / "notebooks").mkdir()
+    write_notebook(tmp_path / "notebooks" / "01_one.ipynb", v4.new_markdown_cell("# One"))
+    first, *others = PUBLIC
+    listed = "".join(f"  - file: {page}\n" for page in others)
+    (tmp_path / "_toc.yml").write_text(f"format: jb-book\nroot: {first}\nchapters:\n{listed}")
+    config = (build.ROOT / "_config.yml").read_text("utf-8")
+    config = re.sub(r"(?<=repository_url: )\S+", url, config)
+    (tmp_path / "_config.yml").write_text(config, "utf-8")
+    assert repository.repository_url(tmp_path) == url
+
+    program = Path(sys.executable).with_name("jupyter-book")
+    subprocess.run([program, "build", tmp_path], check=True, capture_output=True)
+    html = {page: (tmp_path / f"_build/html/{page}.html").read_text() for page in PUBLIC}
+    if url == repository.PLACEHOLDER:
+        for page, leads in PUBLIC.items():
+            assert not any(lead.removeprefix("SITE") in html[page] for lead in leads)
+        assert not any(url in text for text in html.values())
+    else:
+        for page, leads in PUBLIC.items():
+            assert all(lead.replace("SITE", url) in html[page] for lead in leads)
+
+
+@pytest.mark.parametrize("url", ADDRESSES)
+def test_badges_of_the_readme_follow_the_setting(url):
+    readme = "# Title\n\n<!-- badges -->\nold\n<!-- end of badges -->\n\nText\n"
+    text = repository.with_badges(readme, url)
+    assert text.startswith("# Title\n\n<!-- badges -->\n")
+    assert text.endswith("<!-- end of badges -->\n\nText\n")
+    assert "old" not in text
+    assert (f"[![Book]({url}/actions/" in text) == (url != repository.PLACEHOLDER)
+    assert repository.with_badges(text, url) == text
+
+
+def test_readme_has_the_badges_of_the_setting():
+    readme = (build.ROOT / "README.md").read_text("utf-8")
+    assert "<!-- badges -->\n" in readme
+    url = repository.repository_url(build.ROOT)
+    assert repository.with_badges(readme, url) == readme, "run `make notebooks`"

@@ -27,18 +27,17 @@ RECIPE = Recipe(learning_rate=3e-3, batch_size=16, epochs=2)
 def tiny(monkeypatch):
     """A tiny network in place of `fresh_model`."""
 
-    def build(classes, seed=0, weights=None, fc_units=None):
+    def build(classes, seed=0, weights=None, fc_units=None, deviation=None):
         return small_network(classes, units=8)
 
-    for module in (runs, cross_validation):
-        monkeypatch.setattr(module, "fresh_model", build)
+    monkeypatch.setattr(runs, "fresh_model", build)
 
 
 @pytest.fixture
 def light_head(monkeypatch):
     """AlexNet with fresh convolutions and a head of few units, in place of `fresh_model`."""
 
-    def build(classes, seed=0, weights=None, fc_units=None):
+    def build(classes, seed=0, weights=None, fc_units=None, deviation=None):
         keras.utils.set_random_seed(seed)
         return AlexNet(classes=classes, fc_units=8)
 

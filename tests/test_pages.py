@@ -1,11 +1,13 @@
 """What the pages around the chapters say is true of the library."""
 
+import html
 import inspect
 import re
 from pathlib import Path
 
 import cv2
 import library_reference
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -23,6 +25,19 @@ def test_code_of_the_questions_runs(tmp_path, monkeypatch):
     for block in blocks:
         exec(block, names)
     assert len(blocks) >= 5
+
+
+def test_benchmarks_page_shows_every_row_that_was_measured(monkeypatch):
+    monkeypatch.setattr(plt, "show", plt.close)
+    text = (BOOK / "benchmarks.md").read_text("utf-8")
+    cells = re.findall(r"^```\{code-cell\} ipython3\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    names = {}
+    for cell in cells:
+        exec(re.sub(r"\A(---\n.*?\n---\n|:tags:[^\n]*\n)", "", cell, flags=re.DOTALL), names)
+    table, speed = "".join(names["lines"]), names["speed"]
+    assert table.count("<tr>") == 1 + speed["work"].nunique() + len(speed)
+    assert all(html.escape(name) in table for name in {*speed["work"], *speed["peer"]})
+    assert table.count("✗") == names["missed"] == (speed["met"] == 0).sum()
 
 
 def test_commands_of_the_pages_exist():

@@ -1,5 +1,6 @@
 """Splits and folds: exact per class, whole groups, the same from the same seed, kept as CSV."""
 
+import csv
 import pathlib
 from types import SimpleNamespace
 
@@ -302,6 +303,31 @@ def test_the_books_split_follows_from_names_alone(tmp_path):
     assert (table(HUNDREDS, parts) == [10, 80, 10]).all()
     book = read_split()
     assert book["airplane/airplane01"] == book["airplane/airplane02"]
+
+
+def test_the_published_split_is_the_one_of_the_published_matrix():
+    """Its 210 test images have the classes that the matrix counts, whose rows are predictions."""
+    data = pathlib.Path(UCMERCED_SPLIT).parent
+    published = read_split(data / "published_split.csv")
+    assert list(published) == list(read_split())  # the same images, in the same order
+    labels = np.array([name.split("/")[0] for name in published])
+    subsets = np.array(list(published.values()))
+    assert {subset: (subsets == subset).sum() for subset in SUBSETS} == {
+        "train": 1680,
+        "validation": 210,
+        "test": 210,
+    }
+    with open(data / "published_confusion_matrix.csv", encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header[0] == "predicted"
+    assert header[1:] == [row[0] for row in rows] == sorted(set(labels))
+    counts = np.array([row[1:] for row in rows], int)
+    test = [np.sum((labels == name) & (subsets == "test")) for name in header[1:]]
+    assert test == counts.sum(axis=0).tolist()
+    assert (min(test), max(test)) == (7, 14)
+    assert (counts.trace(), counts.sum()) == (190, 210)
+    assert published["airplane/airplane01"] == "validation"  # the pixels of airplane02
+    assert published["airplane/airplane02"] == "train"
 
 
 @pytest.mark.parametrize("seed", range(30))

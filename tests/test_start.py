@@ -21,7 +21,9 @@ from alexnet_lib.port.layouts import load_npz
 print("loaded:", *sorted({"tensorflow", "keras"} & set(sys.modules)))
 
 from alexnet_lib.quiet import import_tensorflow
-print("sum:", int(import_tensorflow().constant(1) + 1))
+tensorflow = import_tensorflow()
+print("sum:", int(tensorflow.constant(1) + 1))
+tensorflow.get_logger().warning("a note, as on retracing")
 print("stderr is back", file=sys.stderr)
 
 import keras

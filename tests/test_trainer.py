@@ -1,13 +1,18 @@
 """The trainer's steps: what each option of a recipe does to the rate, the loss and the weights."""
 
+import inspect
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from small import small_features, small_network
 
+from alexnet_lib.finetuning import commands
 from alexnet_lib.finetuning.recipes import FC, RECIPES, Recipe, learning_rate
 from alexnet_lib.finetuning.replicas import default_strategy
+from alexnet_lib.finetuning.runs import train_classifier
 from alexnet_lib.finetuning.trainer import Trainer
+from alexnet_lib.port.architecture import DROPOUT
 
 RECIPE = Recipe(optimizer="sgd", learning_rate=0.01, fc6_scale=0.25, batch_size=16, epochs=4)
 
@@ -46,8 +51,8 @@ def test_a_cosine_falls_to_nothing_and_warmup_grows_from_nothing():
     recipe = RECIPE._replace(schedule="cosine", warmup=2, epochs=10)
     rates = [learning_rate(recipe, epoch, 1.0) for epoch in (0, 1, 2, 6, 10)]
     np.testing.assert_allclose(rates, [0.0005, 0.5005, 1, 0.5, 0], atol=1e-12)
-    recipe = recipe._replace(schedule="exponential", decay=0.5)
-    assert [learning_rate(recipe, epoch, 8.0) for epoch in (2, 2.9, 3, 4)] == [2, 2, 1, 0.5]
+    recipe = recipe._replace(schedule="exponential", decay=0.25)
+    assert [learning_rate(recipe, epoch, 32.0) for epoch in (2, 2.5, 3, 4)] == [2, 1, 0.5, 0.125]
     assert learning_rate(recipe._replace(schedule="constant"), 9.5, 3.0) == 3.0
 
 
@@ -55,9 +60,26 @@ def test_the_original_recipe_is_the_published_one():
     """As its public source says: chuqidecha/fineturn-alexnet-with-tensorflow."""
     recipe = RECIPES["original"]
     assert recipe.layers == FC
-    assert (recipe.optimizer, recipe.learning_rate, recipe.l2) == ("sgd", 1e-4, 1e-3)
+    assert (recipe.optimizer, recipe.learning_rate) == ("sgd", 1e-4)
+    assert recipe.l2 == 1e-3 / 2  # its regularizer halves the sum of squares, this field does not
     assert (recipe.schedule, recipe.decay) == ("exponential", 0.99)
     assert (recipe.batch_size, recipe.epochs, recipe.label_smoothing) == (32, 20, 0)
+    assert recipe.fresh_deviation == 0.1
+    assert inspect.signature(train_classifier).parameters["fc_units"].default == 4096
+    (option,) = [each for each in commands.finetune.params if each.name == "fc_units"]
+    assert option.default == 4096
+    assert DROPOUT == 0.5
+
+
+def test_the_original_rate_falls_in_every_step_as_tensorflow_1_lays_it():
+    steps = 53  # of 32 images in an epoch of 1,680
+    ours = [learning_rate(RECIPES["original"], n / steps, 1e-4) for n in range(20 * steps)]
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        step = tf.compat.v1.placeholder(tf.int64)
+        rate = tf.compat.v1.train.exponential_decay(1e-4, step, steps, 0.99)
+        theirs = [session.run(rate, {step: n}) for n in range(0, 20 * steps, 50)]
+    np.testing.assert_allclose(ours[::50], theirs, rtol=1e-5)
+    assert (np.diff(ours) < 0).all()
 
 
 @pytest.mark.parametrize("gpus", [0, 1, 2, 3])

@@ -242,6 +242,7 @@ def test_all_layers_train_on_images(pictures):
         ({"optimizer": "adam"}, "Received: 'adam'"),
         ({"schedule": "step"}, "Received: 'step'"),
         ({"class_weights": "rare"}, "one of none, balanced. Received: 'rare'"),
+        ({"fresh_deviation": 0}, "fresh_deviation must be None or above 0"),
         ({"layers": ()}, r"needs layers .* Received: layers=\(\)"),
         ({"epochs": 0}, "epochs=0"),
         ({"batch_size": 0}, "batch_size=0"),
@@ -272,7 +273,7 @@ def test_data_is_checked(subsets, pictures):
 def test_schedules():
     original = RECIPES["original"]
     rates = [learning_rate(original, epoch, 1e-4) for epoch in (0, 0.5, 1, 19)]
-    assert rates == pytest.approx([1e-4, 1e-4, 0.99e-4, 1e-4 * 0.99**19])
+    assert rates == pytest.approx([1e-4, 1e-4 * 0.99**0.5, 0.99e-4, 1e-4 * 0.99**19])
     cosine = Recipe(schedule="cosine", epochs=11, warmup=1)
     rates = [learning_rate(cosine, epoch, 1.0) for epoch in (0.5, 1, 6, 11)]
     assert rates == pytest.approx([0.501, 1, 0.5, 0], abs=1e-9)
@@ -295,7 +296,7 @@ def test_batches_cover_an_epoch_and_depend_on_seed_and_epoch(subsets):
 
 def test_presets_name_layers_of_alexnet():
     assert set(RECIPES["all-layers"].layers) == {*CONVOLUTIONS, "fc6", "fc7", "fc8"}
-    assert RECIPES["original"]._asdict() | {"epochs": 20, "batch_size": 32, "l2": 1e-3} == (
+    assert RECIPES["original"]._asdict() | {"epochs": 20, "batch_size": 32, "l2": 5e-4} == (
         RECIPES["original"]._asdict()
     )
 

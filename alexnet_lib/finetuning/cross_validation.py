@@ -15,7 +15,6 @@ from alexnet_lib.finetuning.recipes import stages_of
 from alexnet_lib.finetuning.runs import (
     AUGMENTED,
     data_of_stages,
-    fresh_model,
     model_of_stages,
     train_stages,
 )
@@ -76,7 +75,7 @@ def crossval(data, recipe="recommended", k=5, seed=0, views=1, groups=None, weig
 
 def _train_folds(data, stages, fold_of, groups, about, folder, progress, weights, fc_units):
     """Train and test on the folds that are not stored yet, and return the tables of all."""
-    classes, k, seed, views = len(data.classes), about["k"], about["seed"], about["views"]
+    k, seed, views = about["k"], about["seed"], about["views"]
     folds, predictions = _finished(folder, about)
     about = about | {"recipes": json.dumps(about["recipes"])}
     if progress:
@@ -95,7 +94,7 @@ def _train_folds(data, stages, fold_of, groups, about, folder, progress, weights
             if progress and not folds:  # the other folds are alike
                 for line in remarks(data.subset(train), data.subset(validation), stages[-1]):
                     say(line)
-            model = fresh_model(classes, seed + fold, weights, fc_units)
+            model = model_of_stages(stages, data, seed + fold, weights, fc_units)
         history = train_stages(
             model, stages, sources, train, validation, seed=seed + fold, progress=progress
         )

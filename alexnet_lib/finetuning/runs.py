@@ -10,7 +10,7 @@ from alexnet_lib.files import write_csv
 from alexnet_lib.finetuning.classifier import Classifier, save_classifier
 from alexnet_lib.finetuning.evaluation import evaluate
 from alexnet_lib.finetuning.readout_model import readout_model, train_readout
-from alexnet_lib.finetuning.recipes import stages_of
+from alexnet_lib.finetuning.recipes import FC, stages_of
 from alexnet_lib.finetuning.replicas import Replicas
 from alexnet_lib.finetuning.settings import (
     check_run,
@@ -51,7 +51,7 @@ AUGMENTED = {
 }
 
 
-def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
+def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS, deviation=None):
     """Build AlexNet with a head to be trained, the same for the same seed.
 
     Args:
@@ -59,6 +59,7 @@ def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
         seed: of the fresh layers.
         weights: as in `AlexNet`; what it lacks starts fresh.
         fc_units: as in `AlexNet`.
+        deviation: of the kernels of fc6-fc8, as `fresh_deviation` of `Recipe`.
 
     Returns:
         A `keras.Model`.
@@ -67,6 +68,12 @@ def fresh_model(classes, seed=0, weights=None, fc_units=FC_UNITS):
     model = AlexNet(classes=classes, fc_units=fc_units)
     if weights is not None:
         load_weights(model, weights)
+    if deviation is not None:
+        for name in FC:
+            kernel, bias = model.get_layer(name).weights
+            # A new one for each: one that draws twice draws the same numbers.
+            kernel.assign(keras.initializers.TruncatedNormal(stddev=deviation)(kernel.shape))
+            bias.assign(keras.ops.zeros(bias.shape))
     return model
 
 
@@ -86,7 +93,7 @@ def model_of_stages(stages, data, seed=0, weights=None, fc_units=FC_UNITS):
     classes, recipe = len(data.classes), stages[-1]
     if recipe.closed_form:
         return readout_model(classes, weights, recipe.sizes, data.views)
-    return fresh_model(classes, seed, weights, fc_units)
+    return fresh_model(classes, seed, weights, fc_units, stages[0].fresh_deviation)
 
 
 def data_of_stages(stages, data, model, progress=True):

@@ -1,4 +1,4 @@
-"""AlexNet's layers that Keras lacks: LRN, convolution in groups, a faster backward pass of `Dense`.
+"""AlexNet's layers: LRN, which Keras lacks, and faster grouped `Conv2D` and `Dense`.
 
 What makes them fast, without changing what they compute, is in `compilation`.
 """

@@ -94,12 +94,13 @@ def draw_architecture(classes=CLASSES, ax=None):
         The axes.
     """
     if ax is None:
-        _, ax = plt.subplots(figsize=(9, 4.3))
+        _, ax = plt.subplots(figsize=(5.3, 4.1))
     rows = describe(classes)
     steps = [row for row in rows if row.kernel_shape]
-    pitch, track, top, bottom = 10, 8.5, 17.5, -18.5
-    previous = [_draw_volume(ax, 0, 0, rows[0].input_shape, GREY)]
-    _label(ax, 0, bottom, "data", rows[0].input_shape)
+    pitch, track, top, bottom = 10, 8.5, 16, -22
+    previous = [_draw_volume(ax, -1.5, 0, rows[0].input_shape, GREY)]
+    _label(ax, -1.5, bottom, "data", rows[0].input_shape)
+    ax.text(4.5, top, "kernel\nstride\ngroups", ha="right", va="bottom", color="#555555")
     for column, step in enumerate(steps, start=1):
         layer, shape, x = step.layer, step.output_shape, column * pitch
         next_groups = steps[column].layer.groups if column < len(steps) else 1
@@ -118,9 +119,9 @@ def draw_architecture(classes=CLASSES, ax=None):
                     ax.annotate("", end, start, arrowprops=style)
         _label(ax, x, bottom, layer.name, shape)
         if layer.type == "Convolution":
-            window = f"{layer.kernel}{TIMES}{layer.kernel}\nstride {layer.stride}"
-            groups = "2 groups" if layer.groups == 2 else "1 group"
-            ax.text(x, top, f"{window}\n{groups}", ha="center", va="bottom", fontsize=9)
+            window = f"{layer.kernel}{TIMES}{layer.kernel}"
+            text = f"{window}\n{layer.stride}\n{layer.groups}"
+            ax.text(x, top, text, ha="center", va="bottom")
         previous = volumes
 
     column = 0  # LRN and pooling are between the columns of the adjacent layers
@@ -131,9 +132,9 @@ def draw_architecture(classes=CLASSES, ax=None):
             notes.setdefault(column, []).append(row.layer.name)
     for column, names in notes.items():
         x = (column + 0.5) * pitch
-        ax.text(x, -14.5, "\n".join(names), ha="center", va="center", fontsize=8.5, bbox=NOTE)
+        ax.text(x, -16.5, "\n".join(names), ha="center", va="center", bbox=NOTE)
     ax.set(title="AlexNet: eight layers, two tracks", aspect="equal")
-    ax.set(xlim=(-6, len(steps) * pitch + 4), ylim=(-25, 26))
+    ax.set(xlim=(-7, len(steps) * pitch + 4.5), ylim=(-32, 25.5))
     ax.axis("off")
     return ax
 
@@ -215,7 +216,7 @@ def plot_reliability(table, title="Reliability", axes=None):
     """
     if axes is None:
         _, axes = plt.subplots(
-            2, 1, figsize=(6, 6), sharex=True, gridspec_kw={"height_ratios": [3, 1]}
+            2, 1, figsize=(5.3, 5.3), sharex=True, gridspec_kw={"height_ratios": [3, 1]}
         )
     upper, lower = axes
     upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="honest: as often as it says")
@@ -225,9 +226,9 @@ def plot_reliability(table, title="Reliability", axes=None):
         fmt="o-", color=PALETTE["blue"], linewidth=1.5, capsize=3, label="seen, 95 % interval",
     )  # fmt: skip
     upper.set(title=title, ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.03))
-    upper.legend(loc="upper left")
+    upper.legend(loc="lower right")
     bars = lower.bar(table["probability"], table["images"], 0.05, color=PALETTE["sky"])
-    lower.bar_label(bars, fontsize=8)
+    lower.bar_label(bars)
     lower.set(xlabel="probability that the network gives its answer", ylabel="images")
     lower.margins(y=0.25)
     return axes
@@ -259,24 +260,21 @@ def plot_roofline(table, title="Roofline", ax=None):
     low, high = layers["intensity"].min() / 2, max(layers["intensity"].max(), corner) * 2
     roof = np.array([low, corner, high])
     ax.plot(roof, np.minimum(bandwidth * roof, peak), color=PALETTE["black"], linewidth=1.5)
-    ax.text(corner, 1.15 * peak, f"SGEMM {peak:.0f} GFLOP/s", ha="center", va="bottom")
+    ax.text(corner, 1.1 * peak, f"SGEMM {peak:.0f} GFLOP/s", ha="right", va="bottom")
     middle = np.sqrt(low * corner)
-    ax.text(middle, 1.15 * bandwidth * middle, f"memory {bandwidth:.0f} GB/s ", ha="right")
+    ax.text(1.4 * middle, bandwidth * middle, f"memory {bandwidth:.0f} GB/s")
     styles = zip(layers.groupby("batch"), ("o", "s", "^", "D"), strict=False)
     for (batch, points), marker in styles:
         ax.plot(points["intensity"], points["speed"], marker, label=f"batch {batch}")
-        for number, point in enumerate(points.sort_values("intensity").itertuples()):
-            place = (point.intensity, point.speed)
-            across, up = abs(np.log(points[["intensity", "speed"]].to_numpy() / place)).T
-            row = (across > 0.02) & (across < 0.4) & (up < 0.14)
-            # Labels of points in a row alternate below and above; others are beside their points.
-            gap = (0, 7 if number % 2 else -13) if row.any() else (7, -3)
+        for _, kind in points.groupby(points["layer"].str.rstrip("0123456789")):
+            names = kind["layer"].iloc[[0, -1]].unique()
+            place = (kind["intensity"].max(), np.exp(np.log(kind["speed"]).mean()))
             ax.annotate(
-                point.layer, place, gap, textcoords="offset points", fontsize=8, color=GREY,
-                ha="center" if row.any() else "left",
+                "-".join(names), place, (8, 0), textcoords="offset points", va="center",
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
             )  # fmt: skip
     ax.set(title=title, xlabel="arithmetic intensity (FLOP/byte)", ylabel="speed (GFLOP/s)")
-    ax.set(xscale="log", yscale="log", ylim=(None, 2.5 * peak))
+    ax.set(xscale="log", yscale="log", ylim=(None, 2.5 * peak), xlim=(None, 6 * high))
     ax.grid(True, which="major")
     ax.legend(loc="lower right")
     return ax
@@ -302,4 +300,6 @@ def _draw_volume(ax, x, y, shape, color):
 
 def _label(ax, x, y, name, shape):
     ax.text(x, y, name, ha="center", va="top", weight="bold")
-    ax.text(x, y - 3.5, TIMES.join(map(str, shape)), ha="center", va="top", fontsize=8.5)
+    *sides, depth = shape
+    text = TIMES.join(map(str, sides)) + f"\n{TIMES}{depth}" if sides else str(depth)
+    ax.text(x, y - 3.5, text, ha="center", va="top")

@@ -3,12 +3,19 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from matplotlib.patches import FancyBboxPatch, Rectangle
+import pandas as pd
+from matplotlib.colors import LogNorm
+from matplotlib.patches import ConnectionPatch, FancyBboxPatch, Rectangle
 
+from alexnet_lib.files import RESULTS
+from alexnet_lib.finetuning.classifier import read_classifier
+from alexnet_lib.finetuning.prediction import classify
 from alexnet_lib.teaching import figures
 from alexnet_lib.teaching.figures import GREY, PALETTE
+from alexnet_lib.teaching.scenes import draw_scene
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
+SMALL = 10  # points, of all text but the boxes' titles
 ARROW = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 1.3, "shrinkA": 2, "shrinkB": 2}
 
 
@@ -29,7 +36,7 @@ class Flow:
             FancyBboxPatch((left, low), width, height, edgecolor=color, facecolor="white", **style)
         )
         self.ax.text(x, y + height / 2 - 0.1, title, ha="center", va="top", weight="bold")
-        self.ax.text(x, low + 0.1, text, ha="center", va="bottom", fontsize=9, linespacing=1.35)
+        self.ax.text(x, low + 0.1, text, ha="center", va="bottom", fontsize=SMALL, linespacing=1.35)
         sides = {"left": (left, y), "right": (left + width, y)}
         return sides | {"top": (x, low + height), "bottom": (x, low)}
 
@@ -37,59 +44,58 @@ class Flow:
         """Draw an arrow, with a note beside its middle."""
         self.ax.annotate("", end, start, arrowprops=ARROW)
         middle = [(a + b) / 2 + d for a, b, d in zip(start, end, shift, strict=True)]
-        self.ax.text(*middle, text, ha="center", va="center", fontsize=9, style="italic")
+        style = {"fontsize": SMALL, "style": "italic"}
+        self.ax.text(*middle, text, ha="center", va="center", **style)
 
 
 def draw_conversion():
     """Draw the way of the weights, from Caffe's file to a model that is proved equal."""
-    flow = Flow("From Caffe to TensorFlow", 6.4, 4.5)
-    file = flow.box(1.15, 3.75, 2.1, 0.8, ".caffemodel", "244 MB, 16 arrays")
+    flow = Flow("From Caffe to TensorFlow", 5.4, 4.6)
+    file = flow.box(0.95, 3.8, 1.8, 0.85, ".caffemodel", "244 MB, 16 arrays")
     caffe = flow.box(
-        5.1, 3.75, 2.5, 0.8, "Caffe's layout", "kernels OIHW\nfc (outputs, inputs)", "orange"
+        4.3, 3.8, 2.1, 0.85, "Caffe's layout", "kernels OIHW\nfc (outputs, inputs)", "orange"
     )
     ours = flow.box(
-        5.1, 2.15, 2.5, 0.8, "TensorFlow's layout", "kernels HWIO\nfc (inputs, outputs)", "blue"
+        4.3, 2.2, 2.1, 0.85, "TensorFlow's layout", "kernels HWIO\nfc (inputs, outputs)", "blue"
     )
-    model = flow.box(5.1, 0.6, 2.5, 0.8, "AlexNet in Keras", "23 layers' outputs", "blue")
+    model = flow.box(4.3, 0.65, 2.1, 0.85, "AlexNet in Keras", "outputs of 23 layers", "blue")
     others = flow.box(
-        1.15, 0.6, 2.1, 0.8, "Two other engines", "OpenCV, ONNX Runtime\non the same weights",
-        "green",
-    )  # fmt: skip
-    flow.arrow(file["right"], caffe["left"], "read, no\ncopies", (0, 0.32))
+        0.95, 0.65, 1.8, 0.85, "Two other engines", "OpenCV and\nONNX Runtime", "green"
+    )
+    flow.arrow(file["right"], caffe["left"], "read, no\ncopies", (0, 0.3))
     flow.arrow(caffe["bottom"], ours["top"])
     flow.ax.text(
-        3.7, 2.95, "kernels, fc: transpose\nfc6: rows from C,H,W to H,W,C, too",
-        ha="right", va="center", fontsize=9, style="italic",
+        4.05, 3.0, "transpose all kernels,\npermute fc6's rows, too",
+        ha="right", va="center", style="italic",
     )  # fmt: skip
-    flow.ax.plot([3.75, 5.02], [2.95, 2.95], color=GREY, linewidth=0.8, linestyle=":")
-    flow.arrow(ours["bottom"], model["top"], "load", (0.3, 0))
-    flow.arrow(file["bottom"], others["top"])
+    flow.arrow(ours["bottom"], model["top"], "load", (-0.3, 0))
+    flow.arrow(file["bottom"], others["top"], "same\nweights", (0.4, 0))
     flow.ax.annotate("", others["right"], model["left"], arrowprops=ARROW | {"arrowstyle": "<|-|>"})
-    flow.ax.text(3.02, 0.95, "same within\n1e-5, layer\nby layer", ha="center", va="bottom",
-                 fontsize=9, style="italic")  # fmt: skip
+    flow.ax.text(2.55, 0.8, "equal, layer\nby layer, to\n1e-5", ha="center", va="bottom",
+                 style="italic")  # fmt: skip
     return flow.ax
 
 
 def draw_training():
     """Draw what each image is used for, and where the frozen part ends."""
-    flow = Flow("What learns, what chooses, what tests", 6.4, 4.5)
-    images = flow.box(3.2, 3.8, 3.4, 0.7, "2,100 aerial images", "21 classes, 100 of each")
+    flow = Flow("What learns, what chooses, what tests", 5.4, 4.5)
+    images = flow.box(2.7, 3.8, 3.2, 0.7, "2,100 aerial images", "21 classes, 100 of each")
     uses = {
-        "training": (1.1, "1,680 images", "blue"),
-        "validation": (3.2, "210 images", "orange"),
-        "test": (5.3, "210 images", "green"),
+        "training": (0.92, "1,680 images", "blue"),
+        "validation": (2.7, "210 images", "orange"),
+        "test": (4.48, "210 images", "green"),
     }
-    frozen = flow.ax.add_patch(Rectangle((0.1, 1.62), 6.2, 0.55, facecolor="#E4E4E4"))
-    flow.ax.text(3.2, frozen.get_y() + 0.275, "conv1 to pool5: frozen, run once for each image",
+    frozen = flow.ax.add_patch(Rectangle((0.1, 1.62), 5.2, 0.55, facecolor="#E4E4E4"))
+    flow.ax.text(2.7, frozen.get_y() + 0.275, "conv1 to pool5: frozen, run once for each image",
                  ha="center", va="center", fontsize=10)  # fmt: skip
     ends = {
         "training": ("fc6, fc7, fc8", "learn, epoch\nby epoch"),
         "validation": ("best epoch", "chosen by its\naccuracy"),
-        "test": ("accuracy", "once, at the end,\nwith its interval"),
+        "test": ("accuracy", "once, with\nits interval"),
     }
     for name, (x, count, color) in uses.items():
-        upper = flow.box(x, 2.8, 1.75, 0.65, name, count, color)
-        lower = flow.box(x, 0.65, 1.75, 0.95, *ends[name], color)
+        upper = flow.box(x, 2.8, 1.62, 0.65, name, count, color)
+        lower = flow.box(x, 0.65, 1.62, 1.0, *ends[name], color)
         flow.arrow(images["bottom"], upper["top"])
         flow.arrow((x, 1.62), lower["top"])
         flow.ax.plot([x, x], [upper["bottom"][1], 2.17], color="#555555", linewidth=1.3)
@@ -97,6 +103,37 @@ def draw_training():
     flow.arrow(uses["training"]["right"], uses["validation"]["left"])
     flow.arrow(uses["validation"]["right"], uses["test"]["left"])
     return flow.ax
+
+
+def draw_overview(narrow=False):
+    """Draw the way from one image to its answer, and from 2,100 answers to the matrix."""
+    shape, size = ((3, 1), (3.9, 7.8)) if narrow else ((1, 3), (8, 2.9))
+    figure, (left, middle, right) = plt.subplots(*shape, figsize=size)
+    figure.get_layout_engine().set(w_pad=0.25, h_pad=0.15)
+    scene = draw_scene("airplane", 4)
+    left.imshow(scene[:, :, ::-1])
+    left.set(title="An image", xticks=[], yticks=[])
+    left.set_xlabel("a drawn airplane")
+
+    weights, classes = read_classifier()
+    [(_, answer)] = classify(weights, ["scene"], read=lambda _: scene)
+    best = answer.argsort()[:-6:-1]
+    bars = middle.barh([classes[i] for i in best], 100 * answer[best], color=PALETTE["blue"])
+    middle.bar_label(bars, fmt="%.1f", padding=3)
+    middle.set(title="Its answer", xlabel="probability (percent)", xlim=(0, 125), box_aspect=1)
+    middle.set_xticks([0, 50, 100])
+    middle.invert_yaxis()
+
+    answers = pd.read_csv(RESULTS / "readout_5fold_0" / "predictions.csv")
+    counts = pd.crosstab(answers["true"], answers["predicted"])
+    right.imshow(counts.where(counts > 0), cmap="Blues", norm=LogNorm(0.3, 100))
+    accuracy = (answers["true"] == answers["predicted"]).mean()
+    right.set(title=f"{len(answers):,} photographs: {accuracy:.1%}", xticks=[], yticks=[])
+    right.set(xlabel="predicted class", ylabel="true class")
+    for one, other, labels in ((left, middle, 0.66), (middle, right, 0.12)):
+        out, into = ((0.9, -0.05), (0.9, 1.12)) if narrow else ((1.03, 0.5), (-labels, 0.5))
+        figure.add_artist(ConnectionPatch(out, into, one.transAxes, other.transAxes, **ARROW))
+    return right
 
 
 def draw_icon():
@@ -117,6 +154,8 @@ def main():
     pictures = {
         "architecture": figures.draw_architecture,
         "conversion": draw_conversion,
+        "overview": draw_overview,
+        "overview_narrow": lambda: draw_overview(narrow=True),
         "training": draw_training,
     }
     for name, draw in pictures.items():

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import nbformat
-import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
+from repository import repository_url, with_badges
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETUP = """\
@@ -31,11 +31,8 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to install
 
 def add_setup(notebook: nbformat.NotebookNode, root: Path = ROOT) -> None:
     """Make the second cell the one that brings the book to Colab; the title stays first."""
-    config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
-    repository = config["sphinx"]["config"]["html_theme_options"]["repository_url"]
-    cell = nbformat.v4.new_code_cell(
-        SETUP.format(repository=repository), id="setup", metadata={"tags": ["remove-cell"]}
-    )
+    source = SETUP.format(repository=repository_url(root))
+    cell = nbformat.v4.new_code_cell(source, id="setup", metadata={"tags": ["remove-cell"]})
     others = [other for other in notebook.cells if other.id != cell.id]
     notebook.cells = [*others[:1], cell, *others[1:]]
 
@@ -101,6 +98,10 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="run nothing, look at what is stored")
     options = parser.parse_args()
     paths = options.notebooks or sorted((ROOT / "notebooks").glob("*.ipynb"))
+    if not options.notebooks and not options.check:
+        readme = ROOT / "README.md"
+        text = with_badges(readme.read_text("utf-8"), repository_url(ROOT))
+        readme.write_text(text, "utf-8")
     return (check if options.check else execute)(paths)
 
 

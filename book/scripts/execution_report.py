@@ -1,6 +1,7 @@
-"""Sphinx extension: which build this is, for the status page, and how each notebook's run went.
+"""Sphinx extension: which build this is, for the pages, and how each notebook's run went.
 
-The directive ``this-build`` becomes a line about time, machine and data and a table of versions;
+The directive ``this-build`` becomes a line about time, machine and data and a table of versions,
+``these-weights`` a sentence about the weights of AlexNet that this copy converted;
 MyST-NB's own ``nb-exec-table`` shows the runs. ``execution.json``, beside the pages, holds the runs
 with their errors and tracebacks for `build.py`.
 """
@@ -54,6 +55,21 @@ def describe_data():
     return "; ".join(found) or "none: the chapters ran with what the repository carries"
 
 
+class TheseWeights(SphinxDirective):
+    """Which weights of AlexNet the chapters of this build converted."""
+
+    def run(self):
+        """Return the nodes of the sentence."""
+        weights = find_caffemodel()
+        if weights is None:
+            text = "This copy was built without BVLC's file and used stand-ins of the same form."
+        elif checksum(weights) == CAFFEMODEL_SHA1:
+            text = "This copy was built with BVLC's official file."
+        else:
+            text = f"This copy was built with {weights.name}, which is not BVLC's official file."
+        return [nodes.paragraph(text, text)]
+
+
 class ThisBuild(SphinxDirective):
     """When, where, with which data and with which versions the book was built."""
 
@@ -91,5 +107,6 @@ def write_report(app, error):
 def setup(app):
     """Register with Sphinx."""
     app.add_directive("this-build", ThisBuild)
+    app.add_directive("these-weights", TheseWeights)
     app.connect("build-finished", write_report)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
