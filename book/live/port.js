@@ -66,7 +66,7 @@ start("port", (place, { layers, limit, ports }) => {
     const first = layers.findIndex((_, j) => broken(j));
     const { layer: name, type, shape } = layers[i];
     const whole = first < 0 ? `All ${layers.length} layers hold.` : `The first broken layer is ${layers[first].layer}.`;
-    text.textContent = `${name} (${type}, ${shape}): ${words(i)}, ${broken(i) ? "broken" : "holds"}. ${whole}`;
+    text.textContent = `${name} (${type}, ${[shape].flat().join(" × ")}): ${words(i)}, ${broken(i) ? "broken" : "holds"}. ${whole}`;
     svg.setAttribute("aria-label", `Errors of ${layers.length} layers with ${bug}, from 1e${LEAST} to ${10 ** MOST}, limit ${limit}. ${whole}`);
     Object.assign(place.dataset, { layer: name, error: errorOf(i), first: first < 0 ? "" : layers[first].layer, ready: "" });
   }

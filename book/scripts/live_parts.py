@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 from docutils import nodes
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 #: What `live.py` makes before the pages are built.
@@ -30,7 +31,7 @@ class Live(SphinxDirective):
     def run(self):
         """Return the nodes of the part."""
         (name,) = self.arguments
-        content = nodes.container(classes=["live-fallback"])
+        content = nodes.container(classes=["live-fallback"])  # empty if a figure says it
         self.state.nested_parse(self.content, self.content_offset, content)
         if not (MADE / f"{name}.js").is_file():
             return [content]
@@ -64,12 +65,11 @@ def shown_by(app, page):
     """Return what a cell of a chapter has shown as application/json."""
     executed = Path(app.outdir).parent / "jupyter_execute" / f"{page}.ipynb"
     cells = json.loads(executed.read_text("utf-8"))["cells"]
-    return next(
-        output["data"]["application/json"]
-        for cell in cells
-        for output in cell.get("outputs", ())
-        if "application/json" in output.get("data", {})
-    )
+    for cell in cells:
+        for output in cell.get("outputs", ()):
+            if "application/json" in output.get("data", {}):
+                return output["data"]["application/json"]
+    raise ExtensionError(f"{page}: no cell shows application/json for the page's live part")
 
 
 def copy(app, error):
