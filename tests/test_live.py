@@ -431,13 +431,13 @@ def test_bytes_are_labelled_as_the_chapters_reader_does(part):
     sources = [cell.source for cell in cells if cell.cell_type == "code"]
     data = bytes(data_of(part)["data"])
     chapter = {"data": data, "np": np}
-    for beginning in ("def varint(", "NET = {"):
+    for beginning in ("def varint(", "def fields(", "FIELDS = {"):
         exec(next(source for source in sources if beginning in source), chapter)
     expected = [None] * len(data)
 
-    def walk(position, end, names):
+    def walk(position, end, message):
         for number, wire, start, stop in chapter["fields"](data, position, end):
-            name = names[number]
+            name = chapter["FIELDS"][message][number]
             value = {"name": data[start:stop].decode("latin-1"), "layers": "", "blobs": ""}.get(
                 name
             )
@@ -446,11 +446,11 @@ def test_bytes_are_labelled_as_the_chapters_reader_does(part):
             elif wire == 0:
                 value = str(chapter["varint"](data, start)[0])
             expected[position:stop] = [(name, str(wire), value)] * (stop - position)
-            if name in chapter["inside"]:
-                walk(start, stop, chapter["inside"][name])
+            if name in chapter["FIELDS"]:
+                walk(start, stop, name)
             position = stop
 
-    walk(0, len(data), chapter["NET"])
+    walk(0, len(data), "net")
     buttons = part.locator(".live-byte")
     for i in range(len(data)):
         buttons.nth(i).focus()
@@ -519,7 +519,7 @@ def test_cells_of_the_matrix_are_walked_with_the_arrow_keys(part):
 def test_port_explorer_names_the_first_broken_layer(part):
     data = data_of(part)
     for name, errors in data["ports"].items():
-        part.get_by_role("radio", name=name).check()
+        part.get_by_role("radio", name=name, exact=True).check()
         broken = [
             layer["layer"]
             for layer, error in zip(data["layers"], errors, strict=True)

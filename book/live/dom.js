@@ -34,7 +34,7 @@ export function start(name, build) {
 /** A labelled slider; `show` writes its value, `change` is called when it moves. */
 export function slider(label, { show = String, change, ...attributes }) {
   const value = h("span"); // no `output`, which would be read aloud beside the slider's own value
-  const input = h("input", { type: "range", ...attributes, oninput: () => (update(), change()) });
+  const input = h("input", { type: "range", "aria-label": label, ...attributes, oninput: () => (update(), change()) });
   const update = () => {
     value.textContent = show(input.valueAsNumber);
     input.setAttribute("aria-valuetext", value.textContent);
