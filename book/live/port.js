@@ -6,7 +6,9 @@ const [LEAST, MOST] = [-8, 1]; // powers of ten
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [600, 260, 46, 8];
 
 start("port", (place, { layers, limit, ports }) => {
-  let chosen = 0, bug = Object.keys(ports)[0];
+  // Notebooks store the names sorted; the right port comes first.
+  const names = Object.keys(ports).sort((a, b) => (b === "no bug") - (a === "no bug"));
+  let chosen = 0, [bug] = names;
   const x = (i) => LEFT + ((i + 0.5) * (WIDTH - LEFT)) / layers.length;
   const y = (error) => {
     const power = Math.min(Math.max(Math.log10(error || 1e-9), LEAST), MOST);
@@ -37,7 +39,7 @@ start("port", (place, { layers, limit, ports }) => {
   place.append(
     h("p", { class: "live-title" }, "Try it: put in a bug and point at a layer"),
     h("fieldset", { class: "live-switches" }, h("legend", {}, "Bug"),
-      ...Object.keys(ports).map((name, i) => h("label", {},
+      ...names.map((name, i) => h("label", {},
         h("input", { type: "radio", name: "live-port", checked: !i, onchange: () => ((bug = name), update()) }), ` ${name}`))),
     svg, layer.element, text);
 
