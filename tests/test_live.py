@@ -118,7 +118,8 @@ def check_answers(page, model, pictures):
 def test_pages_without_a_live_part_load_nothing_of_it(site):
     for name in [*PAGES, "search", "genindex"]:
         text = (HTML / f"{name}.html").read_text("utf-8")
-        assert ("/live/" in text) == ("data-live=" in text) == (name in LIVE.values()), name
+        loads = re.search(r'(src|href)="[^"]*\blive/', text) is not None
+        assert loads == ("data-live=" in text) == (name in LIVE.values()), name
 
 
 def test_drawn_scenes(trial, model):
@@ -520,6 +521,8 @@ def test_cells_of_the_matrix_are_walked_with_the_arrow_keys(part):
 @pytest.mark.parametrize("part", ["port"], indirect=True)
 def test_port_explorer_names_the_first_broken_layer(part):
     data = data_of(part)
+    expect(part.get_by_role("radio").first).to_be_checked()
+    assert part.get_attribute("data-first") == ""  # before a reader puts in a bug
     for name, errors in data["ports"].items():
         part.get_by_role("radio", name=name, exact=True).check()
         broken = [
@@ -528,7 +531,7 @@ def test_port_explorer_names_the_first_broken_layer(part):
             if error is None or error > data["limit"]
         ]
         assert part.get_attribute("data-first") == (broken or [""])[0]
-        assert bool(broken) == (name != next(iter(data["ports"])))
+        assert bool(broken) == (name != "no bug")
         part.get_by_role("slider", name="Layer").fill("0")
         first = data["layers"][0]["layer"]
         expect(part.locator("[aria-live]")).to_contain_text(f"{first} (")
@@ -548,10 +551,13 @@ def test_axe_finds_no_serious_fault(browser, site, name, device):
         for theme in ("light", "dark"):
             page.emulate_media(color_scheme=theme)
             expect(page.locator("html")).to_have_attribute("data-theme", theme)
+            rules = {} if theme == "light" else {"runOnly": ["color-contrast"]}
             found = page.evaluate(
-                "axe.run('article', { resultTypes: ['violations'] }).then(({ violations }) =>"
-                " violations.filter(({ impact }) => /serious|critical/.test(impact))"
-                ".map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target)}`))"
+                "(rules) => axe.run('article', { resultTypes: ['violations'], ...rules }).then("
+                "({ violations }) => violations"
+                ".filter(({ impact }) => /serious|critical/.test(impact))"
+                ".map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target)}`))",
+                rules,
             )
             assert found == []
         assert faults == []
