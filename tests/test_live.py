@@ -321,10 +321,10 @@ def test_memory_does_not_grow(browser, trial):
     used = []
     for i in range(120):
         ask(trial, pictures[i % 10])
-        if i in (19, 119):
-            used.append(memory())
+        if i in (19, 119):  # the worker collects its garbage when it likes
+            used.append(min(memory() for _ in range(3)))
     print(f"{used[0]:.0f} MB after 20 pictures, {used[1]:.0f} MB after 120")
-    assert used[1] - used[0] < 50
+    assert used[1] - used[0] < 60  # the inputs alone would be 62, what conv1 answers 116
 
 
 def test_first_visit_is_light_and_the_second_loads_no_network(browser, site):

@@ -7,7 +7,8 @@ const SHAPE = [1, 227, 227, 3];
  *
  * @param data { base, files }, see engine.js.
  * @param progress (loaded, total) in bytes.
- * @returns a function from an input to a promise of the outputs: probabilities and relu1.
+ * @returns a function from an input, which it takes away, to a promise of the outputs: probabilities
+ *     and relu1.
  */
 export function loadNetwork({ base, files }, progress) {
   return new Promise((resolve, reject) => {
@@ -18,7 +19,7 @@ export function loadNetwork({ base, files }, progress) {
     const ask = (input) =>
       new Promise((resolve, reject) => {
         waiting.set(++number, { resolve, reject });
-        worker.postMessage({ id: number, input });
+        worker.postMessage({ id: number, input }, [input.buffer]); // given away, not copied
       });
     worker.onerror = (event) => reject(new Error(event.message || "its script did not load"));
     worker.onmessage = ({ data }) => {
