@@ -3,6 +3,7 @@
 ``make browse`` runs these tests too. Without live parts in the built book they are left out.
 """
 
+import base64
 import io
 import itertools
 import json
@@ -93,11 +94,9 @@ def ask(page, picture):
 
 def seen(page):
     """Return the pixels that the network gets, uint8 BGR."""
-    rgba = page.evaluate(
-        "Array.from(document.querySelector('.live-seen').getContext('2d')"
-        ".getImageData(0, 0, 227, 227).data)"
-    )
-    return np.array(rgba, np.uint8).reshape(227, 227, 4)[..., 2::-1]
+    url = page.evaluate("document.querySelector('.live-seen').toDataURL()")  # PNG, which is exact
+    data = np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8)
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)
 
 
 def check_answers(page, model, pictures):
