@@ -6,6 +6,7 @@ import re
 import threading
 import urllib.request
 
+import accessible_pages
 import live
 import live_data
 import live_parts
@@ -170,3 +171,20 @@ def test_served_on_this_machine_alone(tmp_path, monkeypatch, capsys):
     assert address.startswith("http://127.0.0.1:")
     with urllib.request.urlopen(f"{address}index.html") as response:
         assert response.read() == b"the book"
+
+
+def test_markup_is_mended_for_keyboards_and_screen_readers():
+    body = (
+        '<summary aria-label="Toggle hidden content">Show</summary>'
+        '<div class="cell tag_wide-figure docutils container"><pre></pre>'
+        '<div class="cell_output docutils container"></div></div>'
+        '<div class="cell docutils container"><div class="cell_output docutils"></div></div>'
+    )
+    context = {"body": body}
+    accessible_pages.mend(None, "page", "page.html", context, None)
+    assert "<summary>Show</summary>" in context["body"]
+    assert context["body"].count('tabindex="0" role="region"') == 1
+    assert (
+        'container" tabindex="0" role="region" aria-label="Wide figure"></div>' in context["body"]
+    )
+    accessible_pages.mend(None, "genindex", "genindex.html", {}, None)  # has no body

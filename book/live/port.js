@@ -44,7 +44,7 @@ start("port", (place, { layers, limit, ports }) => {
     svg, layer.element, text);
 
   const errorOf = (i) => ports[bug][i];
-  const broken = (i) => !(errorOf(i) <= limit); // null: another shape
+  const broken = (i) => errorOf(i) === null || errorOf(i) > limit; // null: another shape
   const words = (i) => (errorOf(i) === null ? "another shape" : `relative error ${short(errorOf(i), 2)}`);
 
   function update() {
