@@ -24,7 +24,7 @@ def rows(quick=False):
     import cv2
 
     from alexnet_lib.finetuning.classifier import Classifier, save_classifier
-    from alexnet_lib.finetuning.cross_validation import fresh_model
+    from alexnet_lib.finetuning.runs import fresh_model
     from alexnet_lib.teaching.scenes import DRAW, draw_scene
 
     with tempfile.TemporaryDirectory() as folder:
