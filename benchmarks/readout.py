@@ -206,6 +206,21 @@ def _finished(path, about):
     return table.drop(columns=list(about)).to_dict("records")
 
 
+def real_statistics(cache):
+    """Return UC Merced's images, the weights' file, and the `statistics` of `features_of`.
+
+    Raises:
+        click.ClickException: where the data directory lacks one of them.
+    """
+    from alexnet_lib.images.folder import find_ucmerced, read_folder
+
+    weights, folder = find_caffemodel(), find_ucmerced()
+    if weights is None or folder is None:
+        raise click.ClickException("no weights or images: run `make data` or set ALEXNET_DATA")
+    images = read_folder(folder)
+    return images, weights, lambda size, view: cached_statistics(images, weights, size, view, cache)
+
+
 @click.command()
 @click.option("-o", "--output", required=True, type=Path, help="Folder of the tables.")
 @click.option("--cache", type=Path, default=Path("runs/readout"), help="Folder of statistics.")
@@ -213,19 +228,12 @@ def _finished(path, about):
 @click.option("--only", multiple=True, type=click.Choice([*VARIANTS]), help="These variants.")
 def main(output, cache, seeds, only):
     """Cross-validate the readout on UC Merced."""
-    from alexnet_lib.images.folder import duplicate_groups, find_ucmerced, read_folder
+    from alexnet_lib.images.folder import duplicate_groups
 
-    weights, folder = find_caffemodel(), find_ucmerced()
-    if weights is None or folder is None:
-        raise click.ClickException("no weights or images: run `make data` or set ALEXNET_DATA")
-    images = read_folder(folder)
+    images, weights, statistics = real_statistics(cache)
     about = {"weights": weights.name, "weights_sha1": checksum(weights)}
     about |= versions("scipy", "scikit-learn")
     variants = {name: VARIANTS[name] for name in only or VARIANTS}
-
-    def statistics(size, view):
-        return cached_statistics(images, weights, size, view, cache)
-
     seeds = [int(seed) for seed in seeds.split(",")]
     groups = duplicate_groups(images)
     _, means = crossval(images, groups, variants, seeds, statistics, output, about)

@@ -17,8 +17,8 @@ import pandas as pd
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from alexnet_lib.files import RESULTS, checksum, find_caffemodel, versions, write_csv
-from benchmarks.readout import VARIANTS, cached_statistics, features_of, fit_and_test
+from alexnet_lib.files import RESULTS, checksum, versions, write_csv
+from benchmarks.readout import VARIANTS, features_of, fit_and_test, real_statistics
 
 TRIOS = (
     ("denseresidential", "mediumresidential", "sparseresidential"),
@@ -33,8 +33,8 @@ def draw(labels, seed):
     """Return indices of the images that train, choose and test, alike for every class."""
     random = np.random.default_rng(seed)
     shuffled = [random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    borders = (TRAIN, TRAIN + CHOOSE)
-    return [np.concatenate(part) for part in zip(*(np.split(s, borders) for s in shuffled))]  # noqa: B905
+    cut = [np.split(indices, (TRAIN, TRAIN + CHOOSE)) for indices in shuffled]
+    return [np.concatenate(part) for part in zip(*cut, strict=True)]
 
 
 def compare(images, weights, statistics, seeds):
@@ -78,16 +78,7 @@ def compare(images, weights, statistics, seeds):
 @click.option("--seeds", default="0,1,2", help="Seeds of the draws.")
 def main(cache, seeds):
     """Compare readout and head on three classes of 40 images."""
-    from alexnet_lib.images.folder import find_ucmerced, read_folder
-
-    weights, folder = find_caffemodel(), find_ucmerced()
-    if weights is None or folder is None:
-        raise click.ClickException("no weights or images: run `make data` or set ALEXNET_DATA")
-    images = read_folder(folder)
-
-    def statistics(size, view):
-        return cached_statistics(images, weights, size, view, cache)
-
+    images, weights, statistics = real_statistics(cache)
     rows = []
     for row in compare(images, weights, statistics, [int(seed) for seed in seeds.split(",")]):
         print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)

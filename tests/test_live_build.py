@@ -38,7 +38,7 @@ def runs(root, monkeypatch):
         return int(any(word in seen[-1] for word in failing))
 
     monkeypatch.setattr(live, "run_logged", run)
-    monkeypatch.setattr(live, "node_folder", lambda site=None: root / "bin")
+    monkeypatch.setattr(live, "node_folder", lambda environment=None: root / "bin")
     monkeypatch.setattr(live, "LOG", root / "log" / "live.txt")
     return seen, failing
 
@@ -78,7 +78,7 @@ def test_installation_names_what_failed(root, runs, monkeypatch):
     assert " ci " in runs[0][0]
     runs[1].append(" ci ")
     assert live.install(root, root).startswith("npm cannot install package-lock.json, see ")
-    monkeypatch.setattr(live, "node_folder", lambda site=None: None)
+    monkeypatch.setattr(live, "node_folder", lambda environment=None: None)
     assert live.install(root, root) == "there is no Node for this machine"
 
 

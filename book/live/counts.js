@@ -1,5 +1,7 @@
 // What the part on the confusion matrix computes.
 
+export const sum = (values) => values.reduce((a, b) => a + b, 0);
+
 /** Count pairs of truth and answer: rows are true classes. */
 export function count(answers, size) {
   const matrix = Array.from({ length: size }, () => new Array(size).fill(0));
@@ -10,7 +12,6 @@ export function count(answers, size) {
 /** The classes in an order: "name", by "recall" or "precision", or confused ones "near" each other. */
 export function arrange(matrix, by) {
   const order = matrix.map((_, i) => i);
-  const sum = (values) => values.reduce((a, b) => a + b, 0);
   const recall = (i) => matrix[i][i] / Math.max(1, sum(matrix[i]));
   const precision = (i) => matrix[i][i] / Math.max(1, sum(matrix.map((row) => row[i])));
   if (by === "recall") return order.sort((a, b) => recall(a) - recall(b));

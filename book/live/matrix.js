@@ -2,7 +2,7 @@
 // classes, leave out unsure answers, and put the published matrix in its place.
 
 import { h, s, slider, start } from "./dom.js";
-import { arrange, count } from "./counts.js";
+import { arrange, count, sum } from "./counts.js";
 
 const base = new URL(".", document.currentScript.src).href;
 
@@ -65,14 +65,14 @@ start("matrix", (place, { classes, answers, published, listed, pictures }) => {
     used = ours ? answers.filter(([, , , probability]) => probability >= threshold.input.valueAsNumber) : [];
     matrix = ours ? count(used, size) : published;
     order = arrange(matrix, sort.input.value);
-    const total = matrix.flat().reduce((a, b) => a + b, 0);
-    const right = matrix.reduce((sum, row, i) => sum + row[i], 0);
+    const total = sum(matrix.flat());
+    const right = sum(matrix.map((row, i) => row[i]));
     summary.textContent =
       `${right.toLocaleString("en")} of ${total.toLocaleString("en")} answers right: ${rate(right, total)}` +
       (used.length < answers.length && ours ? `. ${answers.length - used.length} of ${answers.length.toLocaleString("en")} images are left without an answer.` : ".");
     cells.replaceChildren(...order.flatMap((row, y) => order.map((column, x) => {
       const value = matrix[row][column];
-      const share = value / Math.max(1, matrix[row].reduce((a, b) => a + b, 0));
+      const share = value / Math.max(1, sum(matrix[row]));
       return s("g", {},
         s("rect", {
           x, y, width: 1, height: 1,
@@ -92,8 +92,8 @@ start("matrix", (place, { classes, answers, published, listed, pictures }) => {
     marker.setAttribute("y", y);
     const [row, column] = [order[y], order[x]];
     const value = matrix[row][column];
-    const truths = matrix[row].reduce((a, b) => a + b, 0);
-    const said = matrix.reduce((sum, each) => sum + each[column], 0);
+    const truths = sum(matrix[row]);
+    const said = sum(matrix.map((each) => each[column]));
     const text = row === column
       ? `${classes[row]}: ${value} right. Recall ${value} of ${truths}, ${rate(value, truths)}; precision ${value} of ${said}, ${rate(value, said)}.`
       : `${value} ${value === 1 ? "image" : "images"} of ${classes[row]} answered as ${classes[column]}: ` +

@@ -17,6 +17,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 from repository import repository_url, with_badges
 
+from alexnet_lib.files import atomic_path
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETUP = """\
 import sys
@@ -86,7 +88,8 @@ def execute(paths: list[Path]) -> int:
             print("failed, left as it was:\n" + re.sub(r"\x1b\[[0-9;]*m", "", str(error)))
             continue
         tidy(notebook)
-        nbformat.write(notebook, path)
+        with atomic_path(path) as partial:
+            nbformat.write(notebook, partial)
         print(f"{time.monotonic() - start:.0f} s")
     return failed
 
@@ -101,7 +104,8 @@ def main() -> int:
     if not options.notebooks and not options.check:
         readme = ROOT / "README.md"
         text = with_badges(readme.read_text("utf-8"), repository_url(ROOT))
-        readme.write_text(text, "utf-8")
+        with atomic_path(readme) as partial:
+            partial.write_text(text, "utf-8")
     return (check if options.check else execute)(paths)
 
 

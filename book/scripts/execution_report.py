@@ -34,11 +34,17 @@ def packages():
     ]
 
 
+def weights_found():
+    """Return the weights' file that the chapters found, and its SHA-1; or None twice."""
+    weights = find_caffemodel()
+    return weights, weights and checksum(weights)
+
+
 def describe_data():
     """Say which real data the chapters found, with checksums, or that there was none."""
     found = []
-    if weights := find_caffemodel():
-        sha1 = checksum(weights)
+    weights, sha1 = weights_found()
+    if weights:
         kind = "BVLC's official file" if sha1 == CAFFEMODEL_SHA1 else "another file than BVLC's"
         found.append(f"weights {weights.name} ({kind}, SHA-1 `{sha1}`)")
     if folder := find_ucmerced():
@@ -60,10 +66,10 @@ class TheseWeights(SphinxDirective):
 
     def run(self):
         """Return the nodes of the sentence."""
-        weights = find_caffemodel()
+        weights, sha1 = weights_found()
         if weights is None:
             text = "This copy was built without BVLC's file and used stand-ins of the same form."
-        elif checksum(weights) == CAFFEMODEL_SHA1:
+        elif sha1 == CAFFEMODEL_SHA1:
             text = "This copy was built with BVLC's official file."
         else:
             text = f"This copy was built with {weights.name}, which is not BVLC's official file."

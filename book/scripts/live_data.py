@@ -5,6 +5,7 @@ network" the classifier as a LiteRT file, checked against Keras, and the drawn s
 """
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import json
@@ -17,16 +18,15 @@ import cv2
 import numpy as np
 import pandas as pd
 import skimage.data
-from numpy.lib.stride_tricks import sliding_window_view
 
 from alexnet_lib.caffe.caffemodel import write_caffemodel
 from alexnet_lib.caffe.wire import BYTES, Reader, encode_varint
 from alexnet_lib.files import CARRIED, RESULTS
-from alexnet_lib.finetuning.classifier import load_classifier, read_classifier
+from alexnet_lib.finetuning.classifier import load_classifier
 from alexnet_lib.images.folder import find_ucmerced
 from alexnet_lib.images.preprocessing import IMAGENET_MEAN, preprocess_input, resize_image
 from alexnet_lib.images.reading import read_image
-from alexnet_lib.port.architecture import INPUT_SIZE, LAYERS, LRN, describe
+from alexnet_lib.port.architecture import INPUT_SIZE, LRN, describe
 from alexnet_lib.quiet import hidden_stderr, import_tensorflow
 from alexnet_lib.teaching.scenes import DRAW, draw_scene
 
@@ -36,6 +36,13 @@ THUMBNAIL = 64  # pixels a side
 SHOWN = 9  # channels of the part on normalization
 LISTED = 12  # images of a cell of the confusion matrix
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 85]
+
+
+@functools.cache
+def classifier():
+    """Return the book's classifier."""
+    import_tensorflow()
+    return load_classifier()
 
 
 def scenes():
@@ -48,9 +55,6 @@ def export_classifier(path):
 
     Its outputs are the probabilities and relu1, what conv1's 96 channels respond.
 
-    Returns:
-        `Classifier`.
-
     Raises:
         RuntimeError: where the file answers otherwise than Keras.
     """
@@ -58,8 +62,7 @@ def export_classifier(path):
     import keras
     from ai_edge_litert.interpreter import Interpreter
 
-    classifier = load_classifier()
-    model = classifier.model
+    model = classifier().model
     both = keras.Model(model.input, [model.output, model.get_layer("relu1").output])
     image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)  # the page's runtime asks for 1
     with hidden_stderr(), contextlib.redirect_stdout(None):
@@ -86,7 +89,6 @@ def export_classifier(path):
             error /= max(1, expected.max())  # responses go into the hundreds
             if not error <= LIMIT:
                 raise RuntimeError(f"LiteRT differs from Keras by {error:.1e} on the drawn {name}")
-    return classifier
 
 
 def write_packed(path, data):
@@ -110,7 +112,7 @@ def try_the_network(folder):
     """Write the classifier and the scenes; return the page's data."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "classifier.tflite")
-        classifier = export_classifier(path)
+        export_classifier(path)
         network = write_packed(folder / "network.bin", path.read_bytes())
     listed, small = [], []
     for name, pixels in scenes().items():
@@ -120,7 +122,7 @@ def try_the_network(folder):
         small.append(cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA))
     cv2.imwrite(str(folder / "scenes.jpg"), np.concatenate(small), JPEG)
     return {
-        "classes": classifier.classes,
+        "classes": classifier().classes,
         "mean": IMAGENET_MEAN.astype(float).tolist(),
         "scenes": listed,
         "sprite": {"file": "scenes.jpg"},
@@ -133,15 +135,13 @@ def normalization(_):
 
     The picture and the weights are those of chapter 3 without real data.
     """
-    weights, _ = read_classifier()
-    image = preprocess_input(skimage.data.chelsea(), "center", channels="rgb")[0]
-    conv1 = LAYERS[0]
-    windows = sliding_window_view(image, (conv1.kernel, conv1.kernel), (0, 1))
-    windows = windows[:: conv1.stride, :: conv1.stride]  # row, column, channel, y, x
-    relu1 = np.tensordot(windows, weights["conv1/kernel"], ([3, 4, 2], [0, 1, 2]))
-    relu1 = np.maximum(relu1 + weights["conv1/bias"], 0)
+    model = classifier().model
+    from alexnet_lib.port.engines import keras_activations
+
+    image = preprocess_input(skimage.data.chelsea(), "center", channels="rgb")
+    relu1 = keras_activations(model, image)["relu1"][0]
     row, column, channel = np.unravel_index(relu1.argmax(), relu1.shape)
-    first = int(np.clip(channel - SHOWN // 2, 0, conv1.outputs - SHOWN))
+    first = int(np.clip(channel - SHOWN // 2, 0, relu1.shape[-1] - SHOWN))
     values = relu1[row, column, first : first + SHOWN].round().astype(int).tolist()
     return {
         "values": values,

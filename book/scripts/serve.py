@@ -6,6 +6,7 @@ can reach the server.
 
 import sys
 import webbrowser
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 from console import ROOT
@@ -19,10 +20,11 @@ def main():
     if not (HTML / "index.html").is_file():
         print("The book is not built: make book", file=sys.stderr)
         return 1
+    handler = partial(Quiet, directory=HTML)
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", PORT), Quiet)
+        server = ThreadingHTTPServer(("127.0.0.1", PORT), handler)
     except OSError:  # another program has the port
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     address = f"http://127.0.0.1:{server.server_port}/"
     print(f"The book is at {address} until you press Ctrl+C.")
     webbrowser.open(address)
@@ -35,10 +37,7 @@ def main():
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves the book without a line for each file."""
-
-    def __init__(self, *args):
-        super().__init__(*args, directory=HTML)
+    """Serves files without a line for each: the browser reports what fails."""
 
     def log_message(self, *args):
         """Say nothing."""
