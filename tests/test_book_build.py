@@ -16,8 +16,10 @@ import install
 import nbformat
 import pytest
 import repository
+from chapters import run_chapters
 from console import ANSI_COLOUR, Screen
 from install import Counter
+from jupyter_cache import get_cache
 from nbformat import v4
 
 NOTEBOOKS = sorted((build.ROOT / "notebooks").glob("*.ipynb"))
@@ -159,8 +161,6 @@ NOTEBOOK = "notebooks/01_one.ipynb"
 LINES = f"""\
 Running Sphinx v7.4.7
 WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
-{build.ROOT}/{NOTEBOOK}: Executing notebook using local CWD [mystnb]
-{build.ROOT}/{NOTEBOOK}: Executed notebook in 12.34 seconds [mystnb]
 {build.ROOT}/notebooks/02_two.ipynb: Using cached notebook: ID=3 [mystnb]
 {build.ROOT}/notebooks/03_three.ipynb: Executing notebook using local CWD [mystnb]
 \x1b[31m{build.ROOT}/notebooks/03_three.ipynb: WARNING: Executing notebook failed: X\x1b[0m
@@ -176,21 +176,40 @@ def pretend(monkeypatch, tmp_path, text, status):
     program.chmod(0o755)
     monkeypatch.setattr(build.sys, "executable", str(program.with_name("python")))
     log = tmp_path / "log" / "book.txt"
-    (tmp_path / "notebooks").mkdir()
-    for name in ("01_one", "02_two", "03_three"):
-        (tmp_path / "notebooks" / f"{name}.ipynb").touch()
     return build.run_jupyter_book(tmp_path, Screen(), log), log.read_text()
 
 
-def test_screen_shows_chapters_and_the_log_has_everything(monkeypatch, tmp_path, capsys):
+def test_warnings_are_faults_and_the_log_has_everything(monkeypatch, tmp_path):
     faults, log = pretend(monkeypatch, tmp_path, LINES, 1)
-    assert capsys.readouterr().out.splitlines() == [
-        f"[1/3] {NOTEBOOK}  12 s",
-        "[2/3] notebooks/02_two.ipynb  not changed, not run",
-        "[3/3] notebooks/03_three.ipynb  failed",
-    ]
     assert log == ANSI_COLOUR.sub("", LINES)
     assert faults == ["notebooks/03_three.ipynb: WARNING: Executing notebook failed: X"]
+
+
+def test_chapters_run_side_by_side_and_only_when_they_must(book, capfd):
+    meet = "import time\nfrom pathlib import Path\nPath('{}').touch()\n" + (
+        "while not Path('{}').exists():\n    time.sleep(0.05)\nprint('met')"
+    )
+    write_notebook(book / "notebooks" / "01_one.ipynb", v4.new_code_cell(meet.format("a", "b")))
+    write_notebook(book / "notebooks" / "02_two.ipynb", v4.new_code_cell(meet.format("b", "a")))
+    write_notebook(book / "notebooks" / "03_three.ipynb", v4.new_code_cell("1 / 0"))
+    log = book / "log" / "book.txt"
+    run_chapters(book, log, Screen())
+    run_chapters(book, log, Screen())
+    printed = capfd.readouterr()
+    lines = [re.sub(r"^\[\d/3\] |  \d+ s$", "", line) for line in printed.out.splitlines()]
+    assert sorted(lines[:3]) == [
+        "notebooks/01_one.ipynb", "notebooks/02_two.ipynb", "notebooks/03_three.ipynb  failed",
+    ]  # fmt: skip
+    assert lines[3:] == [
+        "notebooks/01_one.ipynb  not changed, not run",
+        "notebooks/02_two.ipynb  not changed, not run",
+        "[1/1] notebooks/03_three.ipynb  failed",
+    ]
+    assert not printed.err
+    cache = get_cache(book / "_build" / ".jupyter_cache")
+    notebook = nbformat.read(book / "notebooks" / "02_two.ipynb", as_version=4)
+    _, executed = cache.merge_match_into_notebook(notebook)
+    assert executed.cells[0].outputs[0].text == "met\n"
 
 
 def test_build_that_breaks_off_shows_the_end_of_the_log(monkeypatch, tmp_path):
@@ -204,6 +223,8 @@ def test_failed_build_names_the_log(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(build, "LOG", log)
     monkeypatch.setattr(build, "clear_stale", lambda folder, key: None)
     monkeypatch.setattr(build, "cache_key", lambda root: "key")
+
+    monkeypatch.setattr(build, "run_chapters", lambda root, log, screen: None)
 
     def fail(root, screen):
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import live
 import nbformat
 from bs4 import BeautifulSoup
+from chapters import run_chapters
 from console import ANSI_COLOUR, LOGS, ROOT, Screen, last_lines, run_logged, short_path
 from nbformat.reader import NotJSONError
 from sphinx_external_toc.parsing import MalformedError, parse_toc_yaml
@@ -28,10 +29,7 @@ from sphinx_external_toc.parsing import MalformedError, parse_toc_yaml
 LOG = LOGS / "book.txt"
 # Start-up notes of kernels and TensorFlow, which no setting silences, and Sphinx's own warnings.
 NOISE = re.compile(r"[IWE]\d{4} \d\d:|WARNING: All log messages before absl|\[IPKernelApp\] WARN")
-CHAPTER = re.compile(
-    r"(\S+\.ipynb)(?::\d+)?: (?:(Executing notebook using)|Executed notebook in (\S+) seconds|"
-    r"(Using cached notebook)|WARNING: Executing notebook failed)"
-)
+EXECUTING = re.compile(r"(\S+): Executing notebook using")
 WARNING = re.compile(r"(\S+( of \S+)?: )?(WARNING|ERROR|CRITICAL): ")
 
 
@@ -95,12 +93,12 @@ def clear_stale(build: Path, key: str) -> None:
         stamp.write_text(key)
 
 
-class Chapters:
-    """Shows which chapter runs, from the lines of Jupyter Book's output, and keeps its warnings."""
+class Pages:
+    """Shows what Jupyter Book is at, from the lines of its output, and keeps its warnings."""
 
-    def __init__(self, total: int, screen: Screen):
-        self.total, self.screen, self.warnings = total, screen, []
-        self.number, self.step, self.start = 0, "reading the pages", time.monotonic()
+    def __init__(self, screen: Screen):
+        self.screen, self.warnings = screen, []
+        self.step, self.start = "reading the pages", time.monotonic()
 
     def note(self, line: str) -> None:
         """Look at one line."""
@@ -109,16 +107,10 @@ class Chapters:
             return
         if WARNING.match(line):
             self.warnings.append(line)
-        if found := CHAPTER.match(line):
-            path, began, seconds, cached = found.groups()
-            if began or cached:
-                self.number += 1
-                self.start = time.monotonic()
-                self.step = f"[{self.number}/{self.total}] {path}"
-            if not began:
-                how = "failed" if not (seconds or cached) else cached and "not changed, not run"
-                self.screen.print(f"{self.step}  {how or f'{float(seconds):.0f} s'}")
-                self.step, self.start = "reading the pages", time.monotonic()
+        if found := EXECUTING.match(line):
+            self.step = f"running {found[1]}"
+        elif "Executed notebook in" in line or "Executing notebook failed" in line:
+            self.step = "reading the pages"
         elif line.startswith(("writing output", "preparing documents")):
             self.step = "writing the pages"
 
@@ -131,12 +123,11 @@ def run_jupyter_book(root: Path, screen: Screen, log: Path = LOG) -> list[str]:
     """Run Jupyter Book; return its warnings, which are all faults."""
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [jupyter_book, "build", "-W", "-n", "--keep-going", "--all", root]
-    chapters = Chapters(len(list(root.glob("notebooks/*.ipynb"))), screen)
-    log.unlink(missing_ok=True)
-    status = run_logged(command, log, chapters.note, chapters.show)
-    if status and not chapters.warnings:
+    pages = Pages(screen)
+    status = run_logged(command, log, pages.note, pages.show)
+    if status and not pages.warnings:
         return [f"jupyter-book broke off. Its last lines:\n{last_lines(log)}"]
-    return chapters.warnings
+    return pages.warnings
 
 
 def check_executed(root: Path, executed: dict[str, dict]) -> list[str]:
@@ -170,6 +161,10 @@ def check_pages(html: Path, pages: list[str]) -> list[str]:
     def parse(path: Path) -> BeautifulSoup:
         return BeautifulSoup(path.read_bytes(), "html.parser")
 
+    @cache
+    def anchors(path: Path) -> set[str]:
+        return {tag["id"] for tag in parse(path).find_all(id=True)}
+
     faults = [
         f"{page}.html: was not built" for page in pages if not (html / f"{page}.html").is_file()
     ]
@@ -194,7 +189,7 @@ def check_pages(html: Path, pages: list[str]) -> list[str]:
             anchor = unquote(target.fragment)
             if not file.is_file():
                 faults.append(f"{name}: broken link: {target.geturl()}")
-            elif anchor and file.suffix == ".html" and not parse(file).find(id=anchor):
+            elif anchor and file.suffix == ".html" and anchor not in anchors(file):
                 faults.append(f"{name}: broken anchor: {target.geturl()}")
     return faults
 
@@ -204,11 +199,14 @@ def main() -> int:
     build, screen, start = ROOT / "_build", Screen(), time.monotonic()
     faults = check_sources(ROOT)
     if not faults:
+        os.environ["BOOK_STARTED"] = str(time.time())
         key = cache_key(ROOT)
         clear_stale(build, key)
         if lacking := live.make(ROOT, build / "live", key, screen):
             screen.print(f"{live.WITHOUT}: {lacking}.")
         screen.print("Building the book. A chapter that has not changed keeps its outputs.")
+        LOG.unlink(missing_ok=True)
+        run_chapters(ROOT, LOG, screen)
         faults = run_jupyter_book(ROOT, screen)
         report = build / "html" / "execution.json"
         if report.is_file():
