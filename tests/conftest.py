@@ -30,9 +30,11 @@ settings.load_profile("few")
 
 # Files that take longest, the longest first; every other file is short.
 LONG = (
+    "test_live.py",
     "go_further",
     "scale_it_up",
     "fine_tune",
+    "test_browser",
     "test_replicas",
     "test_training",
     "test_cross_validation",

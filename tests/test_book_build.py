@@ -225,6 +225,7 @@ def test_failed_build_names_the_log(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(build, "cache_key", lambda root: "key")
 
     monkeypatch.setattr(build, "run_chapters", lambda root, log, screen: None)
+    monkeypatch.setattr(build.live, "make", lambda root, folder, key, screen: "")
 
     def fail(root, screen):
         log.parent.mkdir(parents=True, exist_ok=True)
