@@ -192,19 +192,20 @@ def test_chapters_run_side_by_side_and_only_when_they_must(book, capfd):
     write_notebook(book / "notebooks" / "01_one.ipynb", v4.new_code_cell(meet.format("a", "b")))
     write_notebook(book / "notebooks" / "02_two.ipynb", v4.new_code_cell(meet.format("b", "a")))
     write_notebook(book / "notebooks" / "03_three.ipynb", v4.new_code_cell("1 / 0"))
+    dies = "import os\nos._exit(1)"
+    write_notebook(book / "notebooks" / "04_four.ipynb", v4.new_code_cell(dies))
     log = book / "log" / "book.txt"
     run_chapters(book, log, Screen())
     run_chapters(book, log, Screen())
     printed = capfd.readouterr()
-    lines = [re.sub(r"^\[\d/3\] |  \d+ s$", "", line) for line in printed.out.splitlines()]
-    assert sorted(lines[:3]) == [
-        "notebooks/01_one.ipynb", "notebooks/02_two.ipynb", "notebooks/03_three.ipynb  failed",
-    ]  # fmt: skip
-    assert lines[3:] == [
+    lines = [re.sub(r"^\[\d/\d\] |  \d+ s$", "", line) for line in printed.out.splitlines()]
+    failed = ["notebooks/03_three.ipynb  failed", "notebooks/04_four.ipynb  failed"]
+    assert sorted(lines[:4]) == ["notebooks/01_one.ipynb", "notebooks/02_two.ipynb", *failed]
+    assert lines[4:6] == [
         "notebooks/01_one.ipynb  not changed, not run",
         "notebooks/02_two.ipynb  not changed, not run",
-        "[1/1] notebooks/03_three.ipynb  failed",
     ]
+    assert sorted(lines[6:]) == failed
     assert not printed.err
     cache = get_cache(book / "_build" / ".jupyter_cache")
     notebook = nbformat.read(book / "notebooks" / "02_two.ipynb", as_version=4)

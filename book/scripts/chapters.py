@@ -14,6 +14,7 @@ from console import Screen
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
+from nbclient.exceptions import DeadKernelError
 
 TOGETHER = 2  # more kernels would need more memory than a small machine has
 TIMEOUT = 600  # seconds a cell, as in _config.yml
@@ -28,8 +29,11 @@ def send_to(log: Path) -> None:
 
 def execute(path: Path) -> ExecutionResult:
     """Run one notebook in its folder; the result names the error of a failing cell."""
-    notebook = nbformat.read(path, as_version=4)
-    return single_nb_execution(notebook, str(path.parent), TIMEOUT, allow_errors=False)
+    notebook, folder = nbformat.read(path, as_version=4), str(path.parent)
+    try:
+        return single_nb_execution(notebook, folder, TIMEOUT, allow_errors=False)
+    except DeadKernelError as error:  # two at a time may have needed too much memory
+        return ExecutionResult(notebook, folder, 0, error)
 
 
 def run_chapters(root: Path, log: Path, screen: Screen) -> None:
