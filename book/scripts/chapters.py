@@ -27,7 +27,7 @@ def send_to(log: Path) -> None:
             os.dup2(file.fileno(), stream)
 
 
-def execute(path: Path) -> ExecutionResult:
+def run_chapter(path: Path) -> ExecutionResult:
     """Run one notebook in its folder; the result names the error of a failing cell."""
     notebook, folder = nbformat.read(path, as_version=4), str(path.parent)
     try:
@@ -59,7 +59,7 @@ def run_chapters(root: Path, log: Path, screen: Screen) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(TOGETHER, initializer=send_to, initargs=(log,)) as pool:
         start = time.monotonic()
-        running = {pool.submit(execute, path): path for path in waiting}
+        running = {pool.submit(run_chapter, path): path for path in waiting}
         while running:
             count = len(waiting) - len(running)
             seconds = time.monotonic() - start

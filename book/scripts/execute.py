@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import nbformat
+from chapters import TIMEOUT
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 from repository import repository_url, with_badges
@@ -77,7 +78,7 @@ def execute(paths: list[Path]) -> int:
         client = NotebookClient(
             notebook,
             kernel_name="python3",
-            timeout=600,
+            timeout=TIMEOUT,
             record_timing=False,
             resources={"metadata": {"path": str(path.parent)}},
         )
