@@ -168,7 +168,7 @@ def test_served_on_this_machine_alone(tmp_path, monkeypatch, capsys):
     opened = queue.Queue()
     monkeypatch.setattr(serve.webbrowser, "open", opened.put)
     threading.Thread(target=serve.main, daemon=True).start()
-    address = opened.get(timeout=10)
+    address = opened.get(timeout=60)
     assert address.startswith("http://127.0.0.1:")
     with urllib.request.urlopen(f"{address}index.html") as response:
         assert response.read() == b"the book"
