@@ -43,6 +43,7 @@ TESTS = {
     "finetuning/classifier.py": ("test_classifier", "test_prediction"),
     "finetuning/commands.py": ("test_cross_validation", "test_prediction"),
     "finetuning/cross_validation.py": ("test_cross_validation",),
+    "finetuning/evaluate_command.py": ("test_cross_validation", "test_prediction"),
     "finetuning/evaluation.py": ("test_evaluation",),
     "finetuning/launch.py": ("test_launch",),
     "finetuning/predict": ("test_prediction",),

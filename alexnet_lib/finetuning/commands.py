@@ -1,68 +1,26 @@
-"""The commands that train classifiers and use them: finetune, crossval, evaluate; and predict."""
+"""The commands that train classifiers, finetune and crossval; with evaluate and predict."""
 
-import functools
 import os
 import sys
 from pathlib import Path
 
 import click
 
-from alexnet_lib.errors import InputError, MissingFileError
-from alexnet_lib.files import data_directory, find_caffemodel, prefix_errors
-from alexnet_lib.finetuning.predict_command import classifier_file, model_option, predict
+from alexnet_lib.errors import MissingFileError
+from alexnet_lib.files import data_directory, find_caffemodel
+from alexnet_lib.finetuning.evaluate_command import (
+    add_options,
+    evaluate,
+    image_options,
+    read_data,
+    show_result,
+)
+from alexnet_lib.finetuning.predict_command import predict
 from alexnet_lib.finetuning.recipes import CLASS_WEIGHTS, RECIPES, recipe_of, stages_of
 from alexnet_lib.images.data import AUGMENTATIONS
 from alexnet_lib.quiet import import_tensorflow
 
 __all__ = ["crossval", "evaluate", "finetune", "predict"]
-
-FEW_IMAGES = 1000  # for more, TensorFlow's speed is worth its start
-
-
-def _existing(_context, _argument, folder):
-    """Refuse a folder that does not exist before anything is imported or computed."""
-    if folder is None or folder.exists():
-        return folder
-    raise MissingFileError(f"{folder}: expected a folder of class folders, or a list of images")
-
-
-def _data(folder, output=None, skip_broken=False, white=None):
-    """Read the images of a folder, by default UC Merced's in the data directory."""
-    from alexnet_lib.images.folder import find_ucmerced, read_folder
-
-    folder = folder or find_ucmerced()
-    if folder is None:
-        raise MissingFileError(
-            f"{data_directory()}: no UCMerced_LandUse/Images there. Run `python -m "
-            "alexnet_lib fetch ucmerced`, or name a folder of class folders of your own."
-        )
-    if output and folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
-        raise InputError(
-            f"{output}: this folder for results lies in {folder}, where the next call would take "
-            "it for a class. Name one outside with -o."
-        )
-    return read_folder(folder, skip_broken, white)
-
-
-_IMAGES = [
-    click.argument("folder", required=False, callback=_existing, type=click.Path(path_type=Path)),
-    click.option(
-        "--skip-broken", is_flag=True,
-        help="Leave out what is no image and empty classes, with a warning that names them.",
-    ),
-    click.option(
-        "--white", type=click.FloatRange(min=0, min_open=True),
-        help="The value of white in images of more than 8 bits, such as 4095 for 12 bits; by "
-        "default of `evaluate`, that of the training.",
-    ),
-]  # fmt: skip
-
-
-def _add(options):
-    """Return a decorator that adds options to a command, in this order."""
-    return lambda command: functools.reduce(
-        lambda inner, option: option(inner), reversed(options), command
-    )
 
 
 def _fractions(context, parameter, text):
@@ -107,50 +65,47 @@ def _settings(recipe, seed, fc_units, weights, augment):
     return settings_of(stages_of(recipe), seed, fc_units, weights, **augment)
 
 
-def _training_options(command):
-    """Add the options that `finetune` and `crossval` share."""
-    options = [
-        *_IMAGES,
-        click.option(
-            "--output", "-o", required=True, type=click.Path(file_okay=False, path_type=Path),
-            help="Folder for the results; it may hold a run to go on with.",
-        ),
-        click.option(
-            "--recipe", default="recommended", show_default=True,
-            type=click.Choice(list(RECIPES)),
-            help="`original` and `recommended` train fc6-fc8 on frozen convolutions, `all-layers` "
-            "goes on from there; `readout` fits one linear layer in closed form, in seconds.",
-        ),
-        click.option(
-            "--epochs", type=click.IntRange(1),
-            help="Instead of the recipe's own. `finetune` trains a run that ended, or was cut off, "
-            "to more epochs: the rate's schedule is laid anew over all of them, and training goes "
-            "on at the next epoch's place in it.",
-        ),
-        click.option(
-            "--augment", type=click.Choice(list(AUGMENTATIONS)),
-            help="How training varies the images: in all flips and rotations, as fits images from "
-            "above (aerial); left-right, as fits photographs taken upright (mirror); not at all "
-            "(none), where left and right differ, as in arrows or text. Where the convolutions "
-            "train, the first two crop and relight them too. By default aerial for UC Merced's "
-            "classes, else mirror.",
-        ),
-        click.option(
-            "--class-weights", default="none", show_default=True,
-            type=click.Choice(list(CLASS_WEIGHTS)),
-            help="Weigh the images in the loss so that rare classes count as much as others.",
-        ),
-        click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
-        click.option(
-            "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Start from this file instead of the data directory's.",
-        ),
-        click.option(
-            "--fc-units", default=4096, show_default=True, type=click.IntRange(1),
-            help="Width of fc6 and fc7; a light head trains faster.",
-        ),
-    ]  # fmt: skip
-    return _add(options)(command)
+_training_options = add_options(
+    image_options,
+    click.option(
+        "--output", "-o", required=True, type=click.Path(file_okay=False, path_type=Path),
+        help="Folder for the results; it may hold a run to go on with.",
+    ),
+    click.option(
+        "--recipe", default="recommended", show_default=True,
+        type=click.Choice(list(RECIPES)),
+        help="`original` and `recommended` train fc6-fc8 on frozen convolutions, `all-layers` "
+        "goes on from there; `readout` fits one linear layer in closed form, in seconds.",
+    ),
+    click.option(
+        "--epochs", type=click.IntRange(1),
+        help="Instead of the recipe's own. `finetune` trains a run that ended, or was cut off, "
+        "to more epochs: the rate's schedule is laid anew over all of them, and training goes "
+        "on at the next epoch's place in it.",
+    ),
+    click.option(
+        "--augment", type=click.Choice(list(AUGMENTATIONS)),
+        help="How training varies the images: in all flips and rotations, as fits images from "
+        "above (aerial); left-right, as fits photographs taken upright (mirror); not at all "
+        "(none), where left and right differ, as in arrows or text. Where the convolutions "
+        "train, the first two crop and relight them too. By default aerial for UC Merced's "
+        "classes, else mirror.",
+    ),
+    click.option(
+        "--class-weights", default="none", show_default=True,
+        type=click.Choice(list(CLASS_WEIGHTS)),
+        help="Weigh the images in the loss so that rare classes count as much as others.",
+    ),
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
+    click.option(
+        "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Start from this file instead of the data directory's.",
+    ),
+    click.option(
+        "--fc-units", default=4096, show_default=True, type=click.IntRange(1),
+        help="Width of fc6 and fc7; a light head trains faster.",
+    ),
+)  # fmt: skip
 
 
 @click.command()
@@ -212,7 +167,7 @@ def finetune(folder, skip_broken, white, output, recipe, epochs, augment, class_
     check_tf_config()
     recipe, weights = _recipe(recipe, epochs, class_weights), _weights(weights)
     check_run(output, _settings(recipe, seed, fc_units, weights, augment))
-    images = _data(folder, output, skip_broken, white)  # what is missing is said at once
+    images = read_data(folder, output, skip_broken, white)  # what is missing is said at once
     import_tensorflow()
     from alexnet_lib.finetuning.replicas import default_strategy
     from alexnet_lib.finetuning.runs import train_classifier
@@ -233,7 +188,7 @@ def finetune(folder, skip_broken, white, output, recipe, epochs, augment, class_
         augment=augment,
     )
     if result is not None:
-        _show(result)
+        show_result(result)
         say(f"Saved in {output}; `python -m alexnet_lib predict -m {output} IMAGE` uses it.")
 
 
@@ -254,7 +209,7 @@ def crossval(folder, skip_broken, white, output, recipe, epochs, augment, class_
 
     recipe, weights = _recipe(recipe, epochs, class_weights), _weights(weights)
     check_folds(output, _settings(recipe, seed, fc_units, weights, augment) | {"k": k})
-    images = _data(folder, output, skip_broken, white)
+    images = read_data(folder, output, skip_broken, white)
     images = images.augmented(augment or images.augment)
     if images.given:
         say(f"{folder}: its own subsets are put together, so that every image is tested.")
@@ -270,91 +225,3 @@ def crossval(folder, skip_broken, white, output, recipe, epochs, augment, class_
                 share, title = folds[f"{name}_{number}"], name.replace("_", " ")
                 title = "" if name == "accuracy" else f"{title} "
                 say(f"{number} view(s): {title}{share.mean():.2%} +- {share.std():.2%}")
-
-
-def _show(result):
-    from alexnet_lib.finetuning.settings import say
-
-    low, high = result.interval()
-    say(
-        f"accuracy {result.accuracy:.2%} on {len(result.labels)} images "
-        f"(95 % interval {low:.1%} to {high:.1%})"
-    )
-    for line in result.remarks():
-        say(line)
-    say(result.report().to_string(float_format="{:.3f}".format))
-    if len(pairs := result.confused_pairs(5)):
-        say(pairs.to_string(index=False))
-
-
-@click.command()
-@_add(_IMAGES)
-@model_option
-@click.option(
-    "--split",
-    "split_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Take the test images of this split.csv instead of all images of FOLDER; without FOLDER, "
-    "the book's own split of UC Merced is taken.",
-)
-@click.option(
-    "--views", default="1", show_default=True, type=click.Choice(["1", "2", "8", "all"]),
-    help="Take the mean of the probabilities over so many views: 2 with the mirror image, 8 with "
-    "all flips and rotations, or all that the classifier's augmentation allows.",
-)  # fmt: skip
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for all tables.")
-def evaluate(folder, skip_broken, white, model, split_file, views, output):
-    """Classify the images of FOLDER, a folder of class folders, and compare with the truth.
-
-    FOLDER may also hold folders of train and test, whose test images are taken, or be a list of
-    images, as for `finetune`.
-
-    \b
-    Examples:
-      python -m alexnet_lib evaluate
-      python -m alexnet_lib evaluate my_images -m runs/mine --split runs/mine/split.csv --views all
-    """  # noqa: D301 - click wants the character
-    from alexnet_lib.finetuning.classifier import (
-        classifier_augmentation,
-        classifier_white,
-        read_classifier,
-    )
-    from alexnet_lib.finetuning.settings import say
-
-    model = classifier_file(model)
-    weights, classes = read_classifier(model)
-    augment, white = classifier_augmentation(model), white or classifier_white(model)
-    if views != "all" and int(views) > AUGMENTATIONS[augment]:
-        raise InputError(
-            f"{model}: trained with --augment {augment}, which allows --views up to "
-            f"{AUGMENTATIONS[augment]}: the network has not seen other flips and rotations. "
-            f"Received: --views {views}"
-        )
-    images = _data(folder, output, skip_broken, white).augmented(augment).with_classes(classes)
-    count = images.views if views == "all" else int(views)
-    if split_file or folder is None:
-        from alexnet_lib.images.splits import UCMERCED_SPLIT, apply_split, read_split
-
-        path = split_file or UCMERCED_SPLIT
-        with prefix_errors(path):
-            subsets = apply_split(images, read_split(path))
-        if "test" not in subsets:
-            raise InputError(f"{path}: expected test images, found only {', '.join(subsets)}")
-        images = images.subset(subsets["test"])
-    elif images.given:
-        subset = next(name for name in ("test", "validation", "train") if name in images.given)
-        images = images.subset([i for i, name in enumerate(images.given) if name == subset])
-        say(f"{folder}: only its {subset} images are taken.")
-    if len(images) * count <= FEW_IMAGES:
-        from alexnet_lib.finetuning.evaluation import evaluate_files
-
-        result = evaluate_files(weights, images, count)
-    else:
-        import_tensorflow()
-        from alexnet_lib.finetuning.classifier import load_classifier
-        from alexnet_lib.finetuning.evaluation import evaluate
-
-        result = evaluate(load_classifier(model).model, images, count)
-    _show(result)
-    if output is not None:
-        result.write(output)
