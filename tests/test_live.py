@@ -297,8 +297,11 @@ def test_responses_of_conv1(trial, model):
 
 
 def test_memory_does_not_grow(browser, trial):
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("this system does not say how much memory a process has")
     session = browser.new_browser_cdp_session()
     page_session = trial.context.new_cdp_session(trial)
+    page_session.send("Performance.enable")
 
     def memory():
         """Return the megabytes of Chromium's processes that show pages, without garbage."""
@@ -312,16 +315,21 @@ def test_memory_does_not_grow(browser, trial):
                 total += int(re.search(r"VmRSS:\s+(\d+)", status)[1])
         return total / 1024
 
-    if not Path("/proc/self/status").is_file():
-        pytest.skip("this system does not say how much memory a process has")
+    def elements():
+        metrics = page_session.send("Performance.getMetrics")["metrics"]
+        found = {metric["name"]: metric["value"] for metric in metrics}
+        return found["Nodes"], found["JSEventListeners"]
+
     pictures = [noise(400 + i, 500) for i in range(10)]
-    used = []
+    used, kept = [], []
     for i in range(120):
         ask(trial, pictures[i % 10])
         if i in (19, 119):  # the worker collects its garbage when it likes
             used.append(min(memory() for _ in range(3)))
+            kept.append(elements())
     print(f"{used[0]:.0f} MB after 20 pictures, {used[1]:.0f} MB after 120")
-    assert used[1] - used[0] < 60  # the inputs alone would be 62, what conv1 answers 116
+    assert used[1] - used[0] < 40  # the inputs alone would be 62, what conv1 answers 116
+    assert kept[0] == kept[1]
 
 
 def test_first_visit_is_light_and_the_second_loads_no_network(browser, site):

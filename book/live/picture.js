@@ -1,5 +1,9 @@
+/*! Contains image-dimensions, Copyright Sindre Sorhus, MIT License */
 // Opens what a reader chooses, drops or pastes, or says in a sentence why that is no picture.
 
+import { imageDimensionsFromData } from "image-dimensions";
+
+const HEAD = 2 ** 24; // bytes, before which every file says how large its picture is
 const MOST_MEGAPIXELS = 100; // of decoded pixels a browser holds 4 bytes each
 
 /** An error whose message is for the reader. */
@@ -28,7 +32,11 @@ export async function decode(file) {
   const head = String.fromCharCode(...new Uint8Array(await file.slice(0, 64).arrayBuffer()));
   const kind = KINDS.find(([pattern]) => pattern.test(head));
   if (kind) throw new Refusal(`${name} is ${kind[1]}.`);
-  const { width, height } = await sizeOf(file, name);
+  // Not by an `img`: Chromium keeps each of them, and its file, for as long as the page is open.
+  const size = await sizeOf(file).catch(() => null);
+  if (!size)
+    throw new Refusal(`${name} is no picture that this browser can open. JPEG, PNG and WebP work.`);
+  const { width, height } = size;
   const megapixels = (width * height) / 1e6;
   if (megapixels > MOST_MEGAPIXELS)
     throw new Refusal(
@@ -48,22 +56,13 @@ export async function decode(file) {
   }
 }
 
-/** An `img` reads no more than the head of a file before it knows the size. */
-async function sizeOf(file, name) {
-  const image = new Image();
-  image.src = URL.createObjectURL(file);
-  try {
-    await new Promise((resolve, reject) => {
-      image.onload = resolve;
-      image.onerror = reject;
-    });
-    return { width: image.naturalWidth, height: image.naturalHeight };
-  } catch {
-    throw new Refusal(`${name} is no picture that this browser can open. JPEG, PNG and WebP work.`);
-  } finally {
-    URL.revokeObjectURL(image.src);
-    image.removeAttribute("src");
-  }
+/** Width and height, as the head of a file has them, before anything is decoded. */
+async function sizeOf(file) {
+  const buffer = await file.slice(0, HEAD).arrayBuffer();
+  const head = new DataView(buffer);
+  if (head.byteLength > 25 && head.getUint16(0) === 0x424d && head.getUint32(14, true) >= 40) // BMP
+    return { width: head.getInt32(18, true), height: Math.abs(head.getInt32(22, true)) };
+  return imageDimensionsFromData(new Uint8Array(buffer));
 }
 
 /** A function that gives rows of a part of a picture, on white, as `resize` asks for them. */
