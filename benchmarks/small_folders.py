@@ -62,7 +62,7 @@ def compare(images, weights, statistics, seeds):
         for seed in seeds:
             train, choose, test = draw(labels, seed)
             learn = np.concatenate([train, choose])
-            readout = fit_and_test(VARIANT, described[chosen], labels, learn, test)["accuracy"]
+            readout = fit_and_test(VARIANT, described[:, chosen], labels, learn, test)["accuracy"]
             model = fresh_model(len(trio), seed, weights, HEAD_UNITS)
             finetune(
                 model, pool5.subset(train), pool5.subset(choose), "recommended", seed=seed,

@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
+from alexnet_lib.finetuning import readout
 from alexnet_lib.finetuning.readout import SHRINKAGES
 from alexnet_lib.images.folder import Images, read_folder
 from alexnet_lib.port.alexnet import AlexNet
 from alexnet_lib.port.layouts import model_weights, save_npz
-from benchmarks.readout import Variant, cached_statistics, crossval, features_of
+from benchmarks.readout import Variant, cached_statistics, crossval, features_of, fit_and_test
 from benchmarks.small_folders import draw
 from benchmarks.statistics import parts
 
@@ -16,6 +17,7 @@ VARIANTS = {
     "first": Variant((227,), 1, (("relu5", "mean"),)),
     "two sizes": Variant((227, 320), 8, (("relu4", "mean"), ("relu5", "mean"))),
     "one shrinkage": Variant((227,), 1, (("relu5", "mean"),), (0.3,)),
+    "apart": Variant((227,), 8, (("relu5", "mean"),), apart=True),
 }
 ABOUT = {"weights": "w", "numpy": "1"}
 
@@ -42,18 +44,45 @@ def run(images, folder, variants=VARIANTS, about=ABOUT):
 
 def test_features_are_roots_of_means_over_views_size_by_size():
     features = features_of(VARIANTS["two sizes"], statistics)
-    assert features.shape == (40, 2 * (384 + 256))
+    assert features.shape == (1, 40, 2 * (384 + 256))
     mean = np.mean(
         [statistics(320, view)[:, parts()["relu5", "mean"]] for view in range(8)], axis=0
     )
-    np.testing.assert_allclose(features[:, -256:], np.sqrt(mean), rtol=1e-3)
+    np.testing.assert_allclose(features[0, :, -256:], np.sqrt(mean), rtol=1e-3)
+
+
+def test_views_apart_are_all_learned_and_the_first_is_asked(monkeypatch):
+    features = features_of(VARIANTS["apart"], statistics)
+    expected = [statistics(227, view)[:, parts()["relu5", "mean"]] for view in range(8)]
+    np.testing.assert_allclose(features, np.sqrt(expected), rtol=1e-3)
+    labels = np.arange(40) % 2
+    seen = {}
+
+    class Answers:
+        shrinkage, accuracy = 0.1, 1.0
+
+        def predict_proba(self, rows):
+            seen["asked"] = rows
+            return np.eye(2)[labels[30:]]
+
+    def fit(rows, classes, shrinkages):
+        seen.update(rows=rows, classes=classes)
+        return Answers()
+
+    monkeypatch.setattr(readout, "fit_readout", fit)
+    row = fit_and_test(VARIANTS["apart"], features, labels, np.arange(30), np.arange(30, 40))
+    assert (row["accuracy"], row["train"], row["test"], row["features"]) == (1, 30, 10, 256)
+    assert seen["rows"].shape == (240, 256)
+    assert seen["classes"].tolist() == labels[:30].tolist() * 8
+    np.testing.assert_array_equal(seen["rows"][30 * 5 + 7], features[5, 7])
+    np.testing.assert_array_equal(seen["asked"], features[0, 30:])
 
 
 def test_every_image_is_tested_once_for_each_seed(images, tmp_path):
     folds, means = run(images, tmp_path)
-    assert len(folds) == 3 * 2 * 5
+    assert len(folds) == 4 * 2 * 5
     assert (folds.groupby(["variant", "seed"])["test"].sum() == 40).all()
-    assert means["count"].tolist() == [5] * 6
+    assert means["count"].tolist() == [5] * 8
     assert means["mean"].min() > 0.8
     assert set(folds["shrinkage"]) <= set(SHRINKAGES)
 
