@@ -329,7 +329,7 @@ def test_memory_does_not_grow(browser, trial):
             kept.append(elements())
     print(f"{used[0]:.0f} MB after 20 pictures, {used[1]:.0f} MB after 120")
     assert used[1] - used[0] < 40  # the inputs alone would be 62, what conv1 answers 116
-    assert kept[0] == kept[1]
+    assert (np.subtract(*kept[::-1]) < 100).all(), kept  # fewer than one a picture
 
 
 def test_first_visit_is_light_and_the_second_loads_no_network(browser, site):
