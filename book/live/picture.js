@@ -29,11 +29,12 @@ const KINDS = [
 export async function decode(file) {
   const name = file.name || "The picture";
   if (!file.size) throw new Refusal(`${name} is empty.`);
-  const head = String.fromCharCode(...new Uint8Array(await file.slice(0, 64).arrayBuffer()));
-  const kind = KINDS.find(([pattern]) => pattern.test(head));
+  const head = new Uint8Array(await file.slice(0, HEAD).arrayBuffer());
+  const start = String.fromCharCode(...head.subarray(0, 64));
+  const kind = KINDS.find(([pattern]) => pattern.test(start));
   if (kind) throw new Refusal(`${name} is ${kind[1]}.`);
   // Not by an `img`: Chromium keeps each of them, and its file, for as long as the page is open.
-  const size = await sizeOf(file).catch(() => null);
+  const size = sizeOf(head);
   if (!size)
     throw new Refusal(`${name} is no picture that this browser can open. JPEG, PNG and WebP work.`);
   const { width, height } = size;
@@ -56,13 +57,12 @@ export async function decode(file) {
   }
 }
 
-/** Width and height, as the head of a file has them, before anything is decoded. */
-async function sizeOf(file) {
-  const buffer = await file.slice(0, HEAD).arrayBuffer();
-  const head = new DataView(buffer);
-  if (head.byteLength > 25 && head.getUint16(0) === 0x424d && head.getUint32(14, true) >= 40) // BMP
-    return { width: head.getInt32(18, true), height: Math.abs(head.getInt32(22, true)) };
-  return imageDimensionsFromData(new Uint8Array(buffer));
+/** Width and height, as the head of a file has them, before anything is decoded, or undefined. */
+function sizeOf(head) {
+  const view = new DataView(head.buffer);
+  if (view.byteLength > 25 && view.getUint16(0) === 0x424d && view.getUint32(14, true) >= 40) // BMP
+    return { width: view.getInt32(18, true), height: Math.abs(view.getInt32(22, true)) };
+  return imageDimensionsFromData(head);
 }
 
 /** A function that gives rows of a part of a picture, on white, as `resize` asks for them. */
