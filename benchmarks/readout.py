@@ -142,8 +142,10 @@ def features_of(variant, statistics):
     for size in variant.sizes:
         views = [statistics(size, view) for view in range(variant.views)]
         for key in variant.statistics:
-            found = np.float32([view[:, slices[key]] for view in views])
-            columns.append(np.sqrt(found if variant.apart else found.mean(axis=0, keepdims=True)))
+            found = np.stack([view[:, slices[key]] for view in views])
+            if not variant.apart:
+                found = found.mean(axis=0, keepdims=True, dtype=np.float32)
+            columns.append(np.sqrt(found, dtype=np.float32))
     return np.concatenate(columns, axis=2)
 
 
