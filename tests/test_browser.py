@@ -127,7 +127,10 @@ def browser():
         try:
             chromium = playwright.chromium.launch(
                 executable_path=find_chromium(),  # without one, Playwright's own if installed
-                args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+                args=[
+                    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                    "--js-flags=--expose-gc",  # for the test of the memory
+                ],
             )
         except Error as error:
             leave_out(
