@@ -64,9 +64,9 @@ def fetch(what):
         raise click.ClickException("\n".join(failures))
 
 
-for room in (port_commands, finetuning_commands):
-    for name in room.__all__:
-        if isinstance(command := getattr(room, name), click.Command):
+for module in (port_commands, finetuning_commands):
+    for name in module.__all__:
+        if isinstance(command := getattr(module, name), click.Command):
             main.add_command(command)
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ def test_reference_says_what_every_constant_is(reference):
     assert "alexnet_lib.LAYERS" in dict(constants)
 
 
-def test_readme_has_every_room():
+def test_readme_has_every_folder():
     text = (BOOK.parent / "README.md").read_text("utf-8")
-    rooms = [path.parent.name for path in (BOOK.parent / "alexnet_lib").glob("*/__init__.py")]
-    assert rooms
-    assert all(f"- `{room}/`" in text for room in rooms)
+    folders = [path.parent.name for path in (BOOK.parent / "alexnet_lib").glob("*/__init__.py")]
+    assert folders
+    assert all(f"- `{folder}/`" in text for folder in folders)

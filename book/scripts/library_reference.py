@@ -1,9 +1,9 @@
 """Sphinx extension: the library reference, from the docstrings in `alexnet_lib`.
 
-A line ``{library} ROOM`` in a page becomes a section for each module of that folder of the library,
-with its docstring and the names in its ``__all__``; without ROOM, for the modules outside the
-rooms. A name that `alexnet_lib` itself offers is documented as ``alexnet_lib.NAME``, any other
-under its module. Docstrings quote `names`; public names become links, the rest code.
+A line ``{library} FOLDER`` in a page becomes a section for each module of that folder of the
+library, with its docstring and the names in its ``__all__``; without FOLDER, for the modules
+outside the folders. A name that `alexnet_lib` itself offers is documented as ``alexnet_lib.NAME``,
+any other under its module. Docstrings quote `names`; public names become links, the rest code.
 """
 
 import importlib
@@ -22,7 +22,7 @@ QUOTED = re.compile(r"(?<![`:])`([^`]+)`")
 
 @cache
 def modules():
-    """Import all modules with public names; return them by name, room by room."""
+    """Import all modules with public names; return them by name, folder by folder."""
     names = [
         found.name
         for found in pkgutil.walk_packages(alexnet_lib.__path__, "alexnet_lib.")
@@ -79,14 +79,14 @@ def document(module):
 
 
 def expand(app, page, source):
-    """Put sections in the place of each line ``{library} ROOM``, in place."""
+    """Put sections in the place of each line ``{library} FOLDER``, in place."""
 
     def write(match):
-        room = ".".join(filter(None, ["alexnet_lib", match[1]]))
+        folder = ".".join(filter(None, ["alexnet_lib", match[1]]))
         return "\n".join(
             document(module)
             for name, module in modules().items()
-            if name.rpartition(".")[0] == room
+            if name.rpartition(".")[0] == folder
         )
 
     source[0] = LIBRARY.sub(write, source[0])

@@ -1,4 +1,4 @@
-"""Sphinx extension: the directive ``live``, a part of a page that answers the reader's hand.
+"""Sphinx extension: the directive ``live``, an interactive part of a page.
 
 Its content is for readers without JavaScript and for builds without live parts; the script takes
 its place. A part's script, style and data are written where the part is, so that no other page
